@@ -1,0 +1,108 @@
+# Sextant's build. `make help` lists the targets.
+
+SHELL       := /bin/bash
+.SHELLFLAGS := -eu -o pipefail -c
+
+GO     ?= go
+BIN    := bin
+CACHE  := $(CURDIR)/.cache
+TOOLS  := $(CACHE)/bin
+export SEXTANT_CACHE ?= $(CACHE)
+
+# The tools that are built from source through the Go module proxy. Each has
+# its version in its name: a new version is built, an old one is left behind.
+GOLANGCI_VERSION           := v2.15.0
+PROTOC_GEN_GO_VERSION      := v1.36.12
+PROTOC_GEN_GO_GRPC_VERSION := v1.6.0
+GOLANGCI           := $(TOOLS)/golangci-lint-$(GOLANGCI_VERSION)
+PROTOC_GEN_GO      := $(TOOLS)/protoc-gen-go-$(PROTOC_GEN_GO_VERSION)
+PROTOC_GEN_GO_GRPC := $(TOOLS)/protoc-gen-go-grpc-$(PROTOC_GEN_GO_GRPC_VERSION)
+
+VERSION ?= $(shell git describe --tags --always --dirty 2>/dev/null || echo unknown)
+LDFLAGS := -X main.version=$(VERSION)
+
+# The virtual machine's tests run by themselves, without the race detector:
+# an emulated guest wants the whole machine.
+VM_PACKAGES   := ./integration/vm/...
+TEST_PACKAGES  = $(shell $(GO) list ./... | grep -v '/integration/vm')
+TEST_TIMEOUT  ?= 10m
+FUZZTIME      ?= 30s
+
+.DEFAULT_GOAL := build
+.NOTPARALLEL:
+
+.PHONY: help
+help: ## list the targets
+	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/^([a-z-]+):.*## (.*)/\1\t\2/' | expand -t 12
+
+.PHONY: build
+build: ## build bin/sextant
+	$(GO) build -ldflags '$(LDFLAGS)' -o $(BIN)/sextant .
+
+.PHONY: run
+run: build ## build, start a whole system in one process, tell how to attach to it
+	@scripts/run
+
+.PHONY: test
+test: deps fmt vet lint test-race test-vm ## everything that CI runs
+
+.PHONY: deps
+deps: ## install the Debian packages that the tests need, or say which lack
+	@scripts/deps
+
+.PHONY: fmt
+fmt: ## check that gofmt has nothing to change
+	@files=$$(git ls-files -co --exclude-standard -- '*.go' | xargs -r gofmt -l); \
+	if [ -n "$$files" ]; then echo "gofmt would change (run gofmt -w):"; echo "$$files"; exit 1; fi
+
+.PHONY: vet
+vet:
+	$(GO) vet ./...
+
+.PHONY: lint
+lint: $(GOLANGCI) ## golangci-lint, then our own rules
+	$(GOLANGCI) run
+	$(GO) test ./internal/lint
+
+.PHONY: test-race
+test-race: ## go test -race on all packages but the virtual machine's
+	$(GO) test -race -timeout $(TEST_TIMEOUT) $(TEST_PACKAGES)
+
+.PHONY: test-vm
+test-vm: ## the tests in a virtual machine: a real kernel attaches
+	$(GO) test -count=1 -timeout $(TEST_TIMEOUT) $(VM_PACKAGES)
+
+.PHONY: fuzz
+fuzz: ## each fuzz target of the tree for FUZZTIME (30s)
+	@FUZZTIME=$(FUZZTIME) scripts/fuzz
+
+.PHONY: bench
+bench: deps build ## Sextant beside nbdkit, in one run; QUICK=1 takes under 90 s
+	$(GO) run ./integration/bench/cmd --sextant $(BIN)/sextant --out bench/results $(if $(QUICK),--quick)
+
+.PHONY: generate
+generate: $(PROTOC_GEN_GO) $(PROTOC_GEN_GO_GRPC) ## regenerate what is generated
+	@scripts/deps generate
+	@ln -sf $(notdir $(PROTOC_GEN_GO)) $(TOOLS)/protoc-gen-go
+	@ln -sf $(notdir $(PROTOC_GEN_GO_GRPC)) $(TOOLS)/protoc-gen-go-grpc
+	PATH="$(TOOLS):$$PATH" $(GO) generate ./...
+
+.PHONY: clean
+clean: ## remove what was built and cached here
+	rm -rf $(BIN) $(CACHE)
+
+# Tools of another module's dependencies are installed outside this module,
+# so that go.mod lists only what Sextant itself is made of.
+define install-tool
+	@mkdir -p $(TOOLS) && work=$$(mktemp -d $(TOOLS)/build.XXXXXX) && trap 'rm -rf "$$work"' EXIT && \
+	echo "building $(notdir $@)" && GOBIN="$$work" GOFLAGS= $(GO) install $(1) && mv "$$work"/* $@
+endef
+
+$(GOLANGCI):
+	$(call install-tool,github.com/golangci/golangci-lint/v2/cmd/golangci-lint@$(GOLANGCI_VERSION))
+
+$(PROTOC_GEN_GO):
+	$(call install-tool,google.golang.org/protobuf/cmd/protoc-gen-go@$(PROTOC_GEN_GO_VERSION))
+
+$(PROTOC_GEN_GO_GRPC):
+	$(call install-tool,google.golang.org/grpc/cmd/protoc-gen-go-grpc@$(PROTOC_GEN_GO_GRPC_VERSION))
