@@ -1,0 +1,110 @@
+package logstore
+
+import (
+	"log/slog"
+	"time"
+
+	"github.com/sextantdisk/sextant/internal/block"
+	"github.com/sextantdisk/sextant/internal/clock"
+)
+
+// DirectMode says whether the log is written past the page cache.
+type DirectMode uint8
+
+// The modes of writing the log. Reads always go through the page cache.
+const (
+	DirectAuto DirectMode = iota // where the file system can
+	DirectOff                    // never
+)
+
+// Bounds and defaults of a Config.
+const (
+	// MaxFileSize keeps a page number within 16 bits.
+	MaxFileSize     = 256 * block.MiB
+	DefaultFileSize = MaxFileSize
+	// MinFileSize is for tests: two header pages and a few small batches.
+	MinFileSize = 64 * block.KiB
+	// MaxBatch and DefaultBatch bound the payload of one group commit.
+	MaxBatch     = 16 * block.MiB
+	DefaultBatch = 4 * block.MiB
+	// DefaultSpares is how many zero-written files are kept ready.
+	DefaultSpares = 1
+	// MaxConfigBytes bounds the configuration of one segment.
+	MaxConfigBytes = 16 * block.KiB
+	// MaxSegments bounds the segments of one store.
+	MaxSegments = 1 << 20
+)
+
+// Config is how a store is run. The zero value is good for production.
+type Config struct {
+	// FileSize is the length of new log files: a multiple of 4 KiB from
+	// MinFileSize to MaxFileSize. Files of other lengths are read as well.
+	FileSize block.ByteCount
+	// Capacity bounds the bytes that all log files take; 0 is no bound but
+	// the disk's.
+	Capacity block.ByteCount
+	// MaxBatchBytes bounds the payload written before one flush.
+	MaxBatchBytes block.ByteCount
+	// Spares is how many files the store zero-writes in advance; -1 none.
+	Spares int
+	// Direct says whether appends bypass the page cache.
+	Direct DirectMode
+	// ReadOnly opens the store to look at it: nothing is written, Enqueue
+	// fails with kind ReadOnly.
+	ReadOnly bool
+	Clock    clock.Clock
+	Logger   *slog.Logger
+	Observer Observer
+}
+
+// Observer is told what happens, for metrics. Its methods are called on the
+// data path and must return quickly; they may be called from any goroutine.
+type Observer interface {
+	// Flushed: a batch of that many records and bytes (headers included)
+	// took d from its write to the end of its fdatasync.
+	Flushed(records int, bytes block.ByteCount, d time.Duration)
+	// Corrupt: damage was found, at opening or by a read.
+	Corrupt(d Damage)
+	// Failed: the log has ended (rule S3); called once.
+	Failed(err error)
+}
+
+type silent struct{}
+
+func (silent) Flushed(int, block.ByteCount, time.Duration) {}
+func (silent) Corrupt(Damage)                              {}
+func (silent) Failed(error)                                {}
+
+// normal fills in defaults and checks bounds. Error kind: Invalid.
+func (c Config) normal() (Config, error) {
+	if c.FileSize == 0 {
+		c.FileSize = DefaultFileSize
+	}
+	if c.MaxBatchBytes == 0 {
+		c.MaxBatchBytes = DefaultBatch
+	}
+	if c.Spares == 0 {
+		c.Spares = DefaultSpares
+	}
+	if c.Clock == nil {
+		c.Clock = clock.Real()
+	}
+	if c.Logger == nil {
+		c.Logger = slog.New(slog.DiscardHandler)
+	}
+	if c.Observer == nil {
+		c.Observer = silent{}
+	}
+	switch {
+	case c.FileSize < MinFileSize || c.FileSize > MaxFileSize || c.FileSize%block.Size != 0:
+		return c, block.Errorf(block.Invalid, "log file size %v must be a multiple of 4KiB from %v to %v", c.FileSize, MinFileSize, MaxFileSize)
+	case c.Capacity != 0 && c.Capacity < c.FileSize:
+		return c, block.Errorf(block.Invalid, "capacity %v is less than one log file of %v", c.Capacity, c.FileSize)
+	case c.MaxBatchBytes < block.MaxRecordBytes || c.MaxBatchBytes > MaxBatch:
+		return c, block.Errorf(block.Invalid, "batch size %v must be from %v to %v", c.MaxBatchBytes, block.MaxRecordBytes, MaxBatch)
+	case c.Spares < -1 || c.Spares > 64:
+		return c, block.Errorf(block.Invalid, "%d spare log files: must be at most 64, or -1 for none", c.Spares)
+	}
+	c.Spares = max(c.Spares, 0)
+	return c, nil
+}

@@ -1,0 +1,59 @@
+package logstore
+
+import (
+	"fmt"
+
+	"github.com/sextantdisk/sextant/internal/block"
+)
+
+// DamageKind says how damage was found.
+type DamageKind uint8
+
+// The kinds of damage.
+const (
+	DamageBatch   DamageKind = iota + 1 // frames are missing before a later valid one
+	DamageTail                          // a file ends before where its successor says that it ended
+	DamageFile                          // a file is missing or has no readable header
+	DamageHeader                        // one of the two copies of a file's header is unreadable
+	DamagePayload                       // a block does not have its checksum
+	DamageOrphan                        // records of a segment whose creation was lost
+)
+
+var damageNames = [...]string{"unknown", "batch", "tail", "file", "header", "payload", "orphan"}
+
+func (k DamageKind) String() string {
+	if int(k) < len(damageNames) {
+		return damageNames[k]
+	}
+	return "unknown"
+}
+
+// Damage is a place in the log whose bytes are not what was written.
+type Damage struct {
+	Kind   DamageKind
+	File   string          // name of the log file
+	Offset block.ByteCount // where in the file
+	Length block.ByteCount // 0: not known
+	// Segment and Block are set for DamagePayload.
+	Segment block.SegmentID
+	Block   block.Index
+	// Expected and Found are the checksums, for DamagePayload.
+	Expected, Found block.Sum
+}
+
+func (d Damage) String() string {
+	s := fmt.Sprintf("%v damage in %s at offset %d", d.Kind, d.File, uint64(d.Offset))
+	if d.Length > 0 {
+		s += fmt.Sprintf(", %d bytes", uint64(d.Length))
+	}
+	if d.Kind == DamagePayload {
+		s += fmt.Sprintf(": block %d of segment %v has checksum %08x instead of %08x", d.Block, d.Segment, uint32(d.Found), uint32(d.Expected))
+	}
+	return s
+}
+
+// err makes an error of d. Kind: Corrupt.
+func (d Damage) err() error { return block.Errorf(block.Corrupt, "%v", d) }
+
+// MaxDamages bounds the list that a store keeps; more are counted only.
+const MaxDamages = 1024

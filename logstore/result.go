@@ -1,0 +1,61 @@
+package logstore
+
+import (
+	"github.com/sextantdisk/sextant/internal/block"
+)
+
+// RunKind is what a run of blocks holds.
+type RunKind uint8
+
+// The kinds of runs. Zero and Hole both read as zeroes; which of the two is
+// told where nothing was ever written is advice only.
+const (
+	RunHole RunKind = iota // nothing is allocated
+	RunZero                // written as zeroes
+	RunData                // blocks with bytes
+)
+
+func (k RunKind) String() string { return [...]string{"hole", "zero", "data"}[k] }
+
+// Run is a number of neighbouring blocks of one kind.
+type Run struct {
+	Count block.Count
+	Kind  RunKind
+}
+
+// ReadResult is what ReadAt fills. It may be used again for the next read.
+type ReadResult struct {
+	// Buf is the caller's memory, of at least as many blocks as are read.
+	Buf []byte
+	// Runs cover the range that was read, in order.
+	Runs []Run
+	// Sums has one entry for each block of data; their bytes are packed in
+	// Buf one after the other, Data() of them, without the runs between.
+	Sums []block.Sum
+
+	plan []piece
+}
+
+// Data is the part of Buf that was filled.
+func (r *ReadResult) Data() []byte { return r.Buf[:len(r.Sums)*block.Size] }
+
+// State is what a segment knows of itself.
+type State struct {
+	SCL      block.LSN // highest complete LSN; all up to it is durable here
+	Floor    block.LSN // versions below it are settled; reads below it fail
+	Head     block.LSN // highest LSN that ever arrived
+	Promised block.VolumeEpoch
+	Config   []byte // must not be changed
+	// Damaged: the log lost a part in which records of this segment may
+	// have been. SCL and Promised may then have been higher before; the
+	// segment must answer nothing as complete until ClearDamage (trap T14).
+	Damaged bool
+	// BadBlocks counts the reads that found a wrong checksum.
+	BadBlocks int
+	// Bytes is the data that the segment's newest versions hold, with the
+	// versions above the floor counted each.
+	Bytes block.ByteCount
+	// Pending and Annulled count the records above the floor that are not
+	// on the chain: waiting for one before them, or of a branch that lost.
+	Pending, Annulled int
+}
