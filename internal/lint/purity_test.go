@@ -13,8 +13,8 @@ import (
 // pureStandard are the packages of the standard library that a pure package
 // may import. time is among them for its Duration only.
 var pureStandard = []string{
-	"bytes", "cmp", "container/heap", "container/list", "encoding", "encoding/binary", "encoding/hex", "errors",
-	"fmt", "hash", "hash/crc32", "iter", "maps", "math", "math/bits", "regexp", "slices", "sort", "strconv", "strings",
+	"bufio", "bytes", "cmp", "container/heap", "container/list", "encoding", "encoding/binary", "encoding/hex", "errors",
+	"fmt", "hash", "hash/crc32", "io", "iter", "maps", "math", "math/bits", "regexp", "slices", "sort", "strconv", "strings",
 	"time", "unicode", "unicode/utf8",
 }
 
