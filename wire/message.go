@@ -39,16 +39,15 @@ func (p *Progress) decode(d *decoder) {
 }
 
 // Join fences the segment to the identity's volume epoch and asks where it
-// stands (protocol §2.5 step 2). With Create a segment that does not exist is
-// made, empty and with this epoch as its promise.
+// stands (protocol §2.5 step 2). A segment that does not exist is made, empty
+// and with this epoch as its promise (R24): the connection is to the very disk
+// that the metadata service has placed it on.
 //
 //	 0 64  identity
 //	64 24  progress
-//	88  1  create    0 or 1
 type Join struct {
 	Identity
 	Progress
-	Create bool
 }
 
 // Append adds the message as a frame to b.
@@ -56,8 +55,7 @@ func (m *Join) Append(b []byte, tag Tag) []byte {
 	start := len(b)
 	b = appendHeader(b, TypeJoin, tag)
 	b = m.Identity.append(b)
-	b = m.Progress.append(b)
-	return finish(append(b, flag(m.Create)), start, 0)
+	return finish(m.Progress.append(b), start, 0)
 }
 
 // Decode reads the meta part of a frame. Error kind: Invalid.
@@ -65,23 +63,7 @@ func (m *Join) Decode(meta []byte) error {
 	d := decoder{b: meta}
 	m.Identity.decode(&d)
 	m.Progress.decode(&d)
-	m.Create = d.flag()
 	return d.end()
-}
-
-func flag(v bool) byte {
-	if v {
-		return 1
-	}
-	return 0
-}
-
-func (d *decoder) flag() bool {
-	v := d.u8()
-	if v > 1 {
-		d.fail("a flag is %d, not 0 or 1", v)
-	}
-	return v == 1
 }
 
 // Ping keeps the read lease alive and moves the floor while nothing is
@@ -132,6 +114,13 @@ type Ack struct {
 	Gap bool
 	// CatchingUp: the segment is fetching from a peer.
 	CatchingUp bool
+}
+
+func flag(v bool) byte {
+	if v {
+		return 1
+	}
+	return 0
 }
 
 // Append adds the message as a frame to b.

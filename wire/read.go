@@ -18,13 +18,11 @@ const MaxReadBlocks = block.Count(MaxPayload / block.Size)
 //
 //	 0 64  identity
 //	64  8  at       the read-point
-//	72  8  floor    PGMRPL, as with every message
-//	80  4  block
-//	84  4  blocks
+//	72  4  block
+//	76  4  blocks
 type Read struct {
 	Identity
 	At    block.LSN
-	Floor block.LSN
 	Block block.Index
 	Count block.Count
 }
@@ -35,7 +33,6 @@ func (m *Read) Append(b []byte, typ Type, tag Tag) []byte {
 	b = appendHeader(b, typ, tag)
 	b = m.Identity.append(b)
 	b = binary.LittleEndian.AppendUint64(b, uint64(m.At))
-	b = binary.LittleEndian.AppendUint64(b, uint64(m.Floor))
 	b = binary.LittleEndian.AppendUint32(b, uint32(m.Block))
 	return finish(binary.LittleEndian.AppendUint32(b, uint32(m.Count)), start, 0)
 }
@@ -45,7 +42,6 @@ func (m *Read) Decode(meta []byte, typ Type) error {
 	d := decoder{b: meta}
 	m.Identity.decode(&d)
 	m.At = block.LSN(d.u64())
-	m.Floor = block.LSN(d.u64())
 	m.Block = block.Index(d.u32())
 	m.Count = block.Count(d.u32())
 	switch {
@@ -54,8 +50,6 @@ func (m *Read) Decode(meta []byte, typ Type) error {
 		d.fail("blocks %d+%d are out of range", m.Block, m.Count)
 	case typ == TypeRead && m.Count > MaxReadBlocks:
 		d.fail("read of %d blocks, at most %d are allowed", m.Count, MaxReadBlocks)
-	case m.Floor > m.At:
-		d.fail("read-point %v is below the floor %v", m.At, m.Floor)
 	}
 	return d.end()
 }

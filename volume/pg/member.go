@@ -1,0 +1,218 @@
+package pg
+
+import (
+	"github.com/sextantdisk/sextant/internal/block"
+	"github.com/sextantdisk/sextant/volume/quorum"
+	"github.com/sextantdisk/sextant/wire"
+)
+
+// State is how a member stands with its writer, as people see it.
+type State uint8
+
+// The states of a member.
+const (
+	Unreachable State = iota // no connection
+	Joining                  // connected, its standing not known yet
+	Streaming                // gets every record as it is issued
+	Lagging                  // lacks records that the ring no longer has
+	CatchingUp               // fetches them from a peer
+	Refusing                 // answers, but takes nothing: see its reason
+)
+
+var stateNames = [...]string{"unreachable", "joining", "streaming", "lagging", "catching-up", "refusing"}
+
+// String names the state; the names are part of the CLI's JSON contract.
+func (s State) String() string { return stateNames[s] }
+
+// member is what the writer knows of one segment.
+type member struct {
+	state  State
+	reason string // of Refusing
+
+	scl     block.LSN // acknowledged; kept when the connection goes: durable is durable
+	sent    block.LSN // last record sent on this connection
+	damaged bool
+
+	heard     Time      // when the newest message that it answered was sent (R14)
+	spoken    Time      // when it was last sent anything
+	told      block.LSN // the floor that it was told last
+	joinStamp Time      // of the last Join: an ack from there on answers it
+	asked     Time      // when it was last told to catch up, or refused
+	askedSCL  block.LSN // its SCL then
+}
+
+// MemberStatus is a member's standing, for reports.
+type MemberStatus struct {
+	State   State
+	Reason  string
+	SCL     block.LSN
+	Damaged bool
+	// Lag is how many bytes of records it has not acknowledged, as far as
+	// the ring can tell.
+	Lag block.ByteCount
+}
+
+// Member tells of one member.
+func (m *Machine) Member(i quorum.Member) MemberStatus {
+	mb := &m.members[i]
+	s := MemberStatus{State: mb.state, Reason: mb.reason, SCL: mb.scl, Damaged: mb.damaged}
+	if k := m.ring.firstAfter(mb.scl); k < m.ring.len() {
+		first := m.ring.at(k)
+		s.Lag = m.issued - (first.end - first.size())
+	}
+	return s
+}
+
+func (m *Machine) up(now Time, i quorum.Member) {
+	mb := &m.members[i]
+	mb.reason, mb.sent = "", 0
+	m.join(now, i)
+}
+
+// join fences member i and asks where it stands. Messages of one connection
+// keep their order, so the answer tells what came of all that went before.
+func (m *Machine) join(now Time, i quorum.Member) {
+	m.members[i].state = Joining
+	if m.phase != Idle {
+		m.send(now, Send{Kind: SendJoin, Member: i})
+	}
+}
+
+func (m *Machine) down(i quorum.Member) {
+	m.members[i].state, m.members[i].reason = Unreachable, "no connection"
+}
+
+// acked takes a member's word: the answer to a Join, cumulative progress, or
+// the answer to a ping.
+func (m *Machine) acked(now Time, i quorum.Member, a *wire.Ack) {
+	mb := &m.members[i]
+	if a.Epoch != m.cfg.Epoch || mb.state == Unreachable {
+		return // an echo from before this connection or another epoch (I5)
+	}
+	if t := Time(a.Stamp); t > mb.heard && t <= m.stamp {
+		mb.heard = t
+		m.fx.Readable = m.phase == Open
+	}
+	joined := mb.state == Joining && Time(a.Stamp) >= mb.joinStamp
+	if mb.state == Joining && !joined {
+		return // said before it had the Join
+	}
+	if joined || a.SCL > mb.scl {
+		mb.scl = a.SCL // after a Join even downwards: what a damaged disk has lost is lost
+	}
+	mb.damaged = a.Damaged
+	m.fenced = m.fenced.Add(i)
+	switch m.phase {
+	case Fencing:
+		if joined {
+			mb.state = Streaming // provisionally: the recovery point decides
+		}
+		m.tryRecover(now)
+	case Opening, Open:
+		if mb.state != Refusing {
+			m.settle(now, i, a, joined)
+		}
+		m.advance(now)
+	}
+}
+
+// settle decides whether member i gets the stream or must catch up first.
+func (m *Machine) settle(now Time, i quorum.Member, a *wire.Ack, joined bool) {
+	mb := &m.members[i]
+	if mb.state == Streaming && !joined {
+		if a.Gap {
+			m.join(now, i) // something was lost on the way: begin again
+			return
+		}
+		m.stream(now, i)
+		return
+	}
+	k, links := m.ring.linksTo(mb.scl, m.tail)
+	// A member that stopped on another branch above the recovery point may
+	// still have the point itself: offer it our EPOCH_OPEN. If it does not
+	// link the answer says Gap, and it catches up.
+	mayLink := joined && mb.scl > m.point && mb.scl.Epoch() < m.cfg.Epoch &&
+		m.ring.len() > 0 && m.ring.at(0).LSN == m.open
+	switch {
+	case links:
+		mb.state, mb.reason = Streaming, ""
+		mb.sent = mb.scl
+		if k == m.ring.len() {
+			mb.sent = m.tail
+		}
+		m.stream(now, i)
+	case mayLink:
+		mb.state, mb.reason = Streaming, ""
+		mb.sent = mb.scl
+		m.stream(now, i)
+	case a.CatchingUp:
+		mb.state = CatchingUp
+		mb.asked = now
+	default:
+		m.lag(now, i)
+	}
+}
+
+// lag stops the stream to member i; it has to catch up from a peer.
+func (m *Machine) lag(now Time, i quorum.Member) {
+	mb := &m.members[i]
+	if mb.state != Lagging && mb.state != CatchingUp || mb.scl > mb.askedSCL {
+		mb.asked = longAgo // at once: the last round has brought something
+	}
+	mb.state = Lagging
+	m.catchUp(now, i)
+}
+
+// catchUp sends a lagging member to a peer that has what it lacks (R8, R20).
+func (m *Machine) catchUp(now Time, i quorum.Member) {
+	mb := &m.members[i]
+	if mb.state != Lagging || now-mb.asked < RetryEvery {
+		return
+	}
+	upTo := m.committed
+	if m.phase == Opening {
+		upTo = m.point
+	}
+	best := quorum.Member(-1)
+	for j := range m.members {
+		d := &m.members[j]
+		if quorum.Member(j) == i || d.state != Streaming || d.damaged || !m.has(quorum.Member(j), upTo) {
+			continue
+		}
+		if best < 0 || d.scl > m.members[best].scl {
+			best = quorum.Member(j)
+		}
+	}
+	if best < 0 {
+		return
+	}
+	mb.state, mb.asked, mb.askedSCL = CatchingUp, now, mb.scl
+	m.send(now, Send{Kind: SendCatchUp, Member: i, Donor: best, UpTo: upTo})
+}
+
+// has reports whether member i surely has everything up to lsn: it is on our
+// own chain, or it was one of those that had the recovery point.
+func (m *Machine) has(i quorum.Member, lsn block.LSN) bool {
+	scl := m.members[i].scl
+	return scl >= lsn && (scl >= m.open || m.donors.Has(i))
+}
+
+func (m *Machine) refused(now Time, i quorum.Member, r *wire.Refuse) {
+	if r.Epoch > m.cfg.Epoch {
+		m.die(r.Epoch)
+		return
+	}
+	mb := &m.members[i]
+	if mb.state == Unreachable {
+		return
+	}
+	mb.state, mb.reason, mb.asked = Refusing, r.Message, now
+}
+
+// die ends the machine: a successor has the volume. Nothing is answered: what
+// was not acknowledged is maybe, and its owners must learn neither success
+// nor failure (R3, trap T32).
+func (m *Machine) die(successor block.VolumeEpoch) {
+	m.phase = Dead
+	m.fx.Fenced = successor
+}

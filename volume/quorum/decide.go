@@ -1,0 +1,94 @@
+package quorum
+
+import (
+	"time"
+
+	"github.com/sextantdisk/sextant/internal/block"
+)
+
+// nth is the n-th largest (from 1) of value over the set. Sets are small; a
+// partial insertion sort in a fixed array needs no allocation.
+func nth[T ~uint64 | ~int64](set []Member, n int, value func(Member) T) T {
+	var top [MaxMembers]T
+	k := 0
+	for _, m := range set {
+		v := value(m)
+		i := k
+		for ; i > 0 && top[i-1] < v; i-- {
+			top[i] = top[i-1]
+		}
+		top[i] = v
+		k++
+	}
+	return top[n-1]
+}
+
+// Committed is the PGCL that the members' SCLs prove (rule R7): the least,
+// over the sets, of the write-quorum-th largest SCL. Cumulative SCLs are
+// counted, never single records (trap T3).
+func (c *Config) Committed(scl func(Member) block.LSN) block.LSN {
+	lowest := block.LSN(1<<64 - 1)
+	for _, set := range c.Sets {
+		lowest = min(lowest, nth(set, c.Write, scl))
+	}
+	return lowest
+}
+
+// Answer is what a member said to a fence.
+type Answer struct {
+	Member Member
+	SCL    block.LSN
+	// Damaged: it may have acknowledged more than its SCL says.
+	Damaged bool
+}
+
+// Recover decides from the answers to a fence (protocol §2.5 steps 3 and 4).
+// ok is true when a read quorum of every set is fenced and a read quorum of
+// every set may be counted for data; point is then the highest SCL of those,
+// and donors are the members that have it. Damaged and unhydrated members
+// count for the fence only. It must be the highest, not the lowest: an
+// acknowledged record is on a write quorum, of which every read quorum has at
+// least one member (trap T2).
+func (c *Config) Recover(answers []Answer) (point block.LSN, donors Votes, ok bool) {
+	var fenced, data Votes
+	for _, a := range answers {
+		fenced = fenced.Add(a.Member)
+		if a.Damaged || c.Unhydrated[a.Member] {
+			continue
+		}
+		data = data.Add(a.Member)
+		switch {
+		case donors == 0 || a.SCL > point:
+			point, donors = a.SCL, Votes(0).Add(a.Member)
+		case a.SCL == point:
+			donors = donors.Add(a.Member)
+		}
+	}
+	if !c.Reaches(fenced, c.Read) || !c.Reaches(data, c.Read) {
+		return 0, 0, false
+	}
+	return point, donors, true
+}
+
+// Lease bounds of rule R14.
+const (
+	// LeaseTerm is how long a writer may serve reads after it last sent
+	// something that a read quorum answered under its epoch.
+	LeaseTerm = 2 * time.Second
+	// LeaseWait is how long a successor waits before it acknowledges
+	// writes, unless all members are fenced: the term and 10 % of drift.
+	LeaseWait = LeaseTerm + LeaseTerm/10
+)
+
+// LeaseUntil is when the read lease ends (rule R14): sent gives, for each
+// member, when the newest message that it answered was sent. A successor's
+// EPOCH_OPEN needs a write quorum; every write quorum has a member of each
+// read quorum; so at the read-quorum-th newest sending time no successor had
+// opened.
+func (c *Config) LeaseUntil(sent func(Member) time.Duration) time.Duration {
+	lowest := time.Duration(1<<63 - 1)
+	for _, set := range c.Sets {
+		lowest = min(lowest, nth(set, c.Read, sent))
+	}
+	return lowest + LeaseTerm
+}
