@@ -43,7 +43,9 @@ type Device interface {
 	// hold back work until Kick, to send many requests together.
 	Submit(r *Request)
 	// Kick tells that no further request is at hand: the device must now
-	// send off all that it has collected.
+	// send off all that it has collected. When Kick returns the server
+	// flushes this connection, so a device that completes within Submit or
+	// Kick may use CompleteLater and flush nothing itself.
 	Kick()
 	// Close is called when all submitted requests are complete.
 	Close() error
@@ -53,16 +55,27 @@ type Device interface {
 type Op uint8
 
 // The operations of a Device. The server has validated ranges and flags
-// before Submit.
+// before Submit, and answers requests of length zero itself.
 const (
-	OpRead Op = iota + 1
-	OpWrite
-	OpFlush
-	OpTrim
-	OpWriteZeroes
-	OpCache
+	OpRead        Op = iota + 1
+	OpWrite          // done: visible to all connections; with FUA also durable
+	OpFlush          // every write completed before its Submit, on any connection, is durable (rule 24)
+	OpTrim           // may be rounded inward to the device's blocks
+	OpWriteZeroes    // never slower than OpWrite: NBD_FLAG_SEND_FAST_ZERO is always offered (rule 36)
+	OpCache          // a hint, changes nothing
 	OpBlockStatus
 )
+
+var opNames = [...]string{"other", "read", "write", "flush", "trim", "write-zeroes", "cache", "block-status"}
+
+// String is the operation's name in logs and metrics; the zero Op, a command
+// that the server does not know, is "other".
+func (o Op) String() string {
+	if int(o) < len(opNames) {
+		return opNames[o]
+	}
+	return opNames[0]
+}
 
 // Extent is a run of one kind, for OpBlockStatus and for sparse reads.
 type Extent struct {
@@ -82,17 +95,75 @@ type Request struct {
 
 	// Data is the payload of a write, or where a read puts its bytes; its
 	// length is Length. The request holds one reference from Submit to
-	// Complete; a device that needs it longer retains it.
+	// Complete; a device that needs it longer retains it. It is nil for
+	// the other operations, whose Length may be up to 4 GiB - 1.
 	Data *slab.Buffer
 	// Extents is filled by OpBlockStatus: runs from Offset on, covering at
 	// least one byte and at most Length. OpRead may fill it to tell that
 	// parts of Data are zeroes (which it need not have written then);
-	// nil means that all of Data is filled.
+	// empty means that all of Data is filled. It comes empty, perhaps with
+	// capacity: append to it.
 	Extents []Extent
 
-	done func(*Request, error)
+	owner completer
 }
 
-// Complete tells the server that r is done; err is nil, or has a kind of
-// package block that maps to an NBD errno. r must not be used afterwards.
-func (r *Request) Complete(err error) { r.done(r, err) }
+// completer is who waits for a Request.
+type completer interface {
+	complete(r *Request, err error, later bool)
+	flusher() Flusher
+}
+
+// Complete tells the server that r is done, and sends the reply. err is nil,
+// or has a kind of package block: Invalid, NoSpace and ReadOnly map to an
+// errno of their own, others to EIO.
+//
+// Kinds Fenced, Held and Closed send no reply and end the connection: this
+// gateway has lost the volume, and what becomes of the request is not known.
+// It must be told neither as done nor as failed (trap T32); the client
+// connects again and sends it again.
+//
+// r must not be used afterwards. Complete never waits for the client, and
+// takes no lock during which a Device is called: it may be called with locks
+// of the device held.
+func (r *Request) Complete(err error) { r.owner.complete(r, err, false) }
+
+// CompleteLater is Complete without sending the reply yet: it goes out with
+// the next flush of the connection. Who completes many requests at once takes
+// the Conn of each before, and flushes each distinct one once:
+//
+//	conn := r.Conn()
+//	r.CompleteLater(nil)
+//	...
+//	conn.Flush()
+func (r *Request) CompleteLater(err error) { r.owner.complete(r, err, true) }
+
+// Conn is the connection that r came from. Values can be compared with == and
+// stay valid after r is complete, even after the connection has ended.
+func (r *Request) Conn() Flusher { return r.owner.flusher() }
+
+// Flusher sends the replies that wait on a connection.
+type Flusher interface {
+	// Flush sends what is queued and never waits for the client. With
+	// nothing queued it costs a mutex.
+	Flush()
+}
+
+// NewRequest makes a request that comes from no connection, for tests and
+// tools: done is called once, by Complete or CompleteLater.
+func NewRequest(op Op, off block.Offset, n block.ByteCount, data *slab.Buffer, done func(*Request, error)) *Request {
+	return &Request{Op: op, Offset: off, Length: n, Data: data, owner: callback{done}}
+}
+
+// callback completes a request without a connection.
+type callback struct{ done func(*Request, error) }
+
+func (c callback) complete(r *Request, err error, _ bool) { c.done(r, err) }
+func (c callback) flusher() Flusher                       { return noConn }
+
+// noConn is the Conn of all requests without one.
+var noConn Flusher = &nothingToFlush{}
+
+type nothingToFlush struct{ _ byte }
+
+func (*nothingToFlush) Flush() {}
