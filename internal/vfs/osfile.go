@@ -1,0 +1,99 @@
+package vfs
+
+import (
+	"errors"
+	"io"
+
+	"golang.org/x/sys/unix"
+
+	"github.com/sextantdisk/sextant/internal/block"
+)
+
+// osFile is a file descriptor. It is not an os.File, because that one's
+// poller and locks cost more than the system calls on the data path.
+type osFile struct {
+	fd     int
+	name   string
+	direct bool
+}
+
+func (f *osFile) Direct() bool { return f.direct }
+
+func (f *osFile) ReadAt(p []byte, off Offset) (int, error) {
+	done := 0
+	for done < len(p) {
+		n, err := unix.Pread(f.fd, p[done:], int64(off)+int64(done))
+		if errors.Is(err, unix.EINTR) {
+			continue
+		}
+		if err != nil {
+			return done, pathError("pread", f.name, err)
+		}
+		if n == 0 {
+			return done, io.EOF
+		}
+		done += n
+	}
+	return done, nil
+}
+
+func (f *osFile) WritevAt(bufs [][]byte, off Offset) error {
+	return writeAll(bufs, off, func(bufs [][]byte, off Offset) (int, error) {
+		n, err := unix.Pwritev(f.fd, bufs, int64(off))
+		if errors.Is(err, unix.EINTR) {
+			return 0, nil
+		}
+		return n, pathError("pwritev", f.name, err)
+	})
+}
+
+// writeAll calls write, which takes at most maxIovecs pieces and may write
+// less than it was given, until all is written. bufs is left unchanged.
+func writeAll(bufs [][]byte, off Offset, write func([][]byte, Offset) (int, error)) error {
+	skip := 0 // bytes of bufs[0] that are written already
+	for len(bufs) > 0 {
+		if len(bufs[0]) == skip {
+			bufs, skip = bufs[1:], 0
+			continue
+		}
+		now := bufs[:min(len(bufs), maxIovecs)]
+		if skip > 0 {
+			now = append([][]byte{bufs[0][skip:]}, now[1:]...)
+		}
+		n, err := write(now, off)
+		if err != nil {
+			return err
+		}
+		off += Offset(n)
+		skip += n
+		for len(bufs) > 0 && skip >= len(bufs[0]) {
+			skip -= len(bufs[0])
+			bufs = bufs[1:]
+		}
+	}
+	return nil
+}
+
+func (f *osFile) Sync() error     { return pathError("fdatasync", f.name, unix.Fdatasync(f.fd)) }
+func (f *osFile) SyncMeta() error { return pathError("fsync", f.name, unix.Fsync(f.fd)) }
+
+func (f *osFile) Size() (block.ByteCount, error) {
+	var st unix.Stat_t
+	if err := again(func() error { return unix.Fstat(f.fd, &st) }); err != nil {
+		return 0, pathError("fstat", f.name, err)
+	}
+	return block.ByteCount(st.Size), nil
+}
+
+func (f *osFile) Truncate(size block.ByteCount) error {
+	return pathError("ftruncate", f.name, again(func() error { return unix.Ftruncate(f.fd, int64(size)) }))
+}
+
+// Close does not repeat an interrupted close: Linux has released the
+// descriptor then, and it may be somebody else's already.
+func (f *osFile) Close() error {
+	if err := unix.Close(f.fd); err != nil && !errors.Is(err, unix.EINTR) {
+		return pathError("close", f.name, err)
+	}
+	return nil
+}
