@@ -110,7 +110,8 @@ type Volume struct {
 	Deleting bool
 	// PGs is the number of protection groups placed.
 	PGs int
-	// Version goes up with each change that its gateway has to learn of.
+	// Version goes up with each change that its gateway has to learn of:
+	// its size, its configuration, or the address or boot of any node.
 	Version uint64
 
 	// What only the leader's memory knows: whether a lease is alive, and

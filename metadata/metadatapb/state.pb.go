@@ -1304,7 +1304,7 @@ type SnapshotHeader struct {
 	Applied       uint64                 `protobuf:"varint,2,opt,name=applied,proto3" json:"applied,omitempty"`
 	Cluster       []byte                 `protobuf:"bytes,3,opt,name=cluster,proto3" json:"cluster,omitempty"`
 	NextNode      uint32                 `protobuf:"varint,4,opt,name=next_node,json=nextNode,proto3" json:"next_node,omitempty"`
-	NextVersion   uint64                 `protobuf:"varint,5,opt,name=next_version,json=nextVersion,proto3" json:"next_version,omitempty"`
+	NodesVersion  uint64                 `protobuf:"varint,5,opt,name=nodes_version,json=nodesVersion,proto3" json:"nodes_version,omitempty"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
 }
@@ -1367,9 +1367,9 @@ func (x *SnapshotHeader) GetNextNode() uint32 {
 	return 0
 }
 
-func (x *SnapshotHeader) GetNextVersion() uint64 {
+func (x *SnapshotHeader) GetNodesVersion() uint64 {
 	if x != nil {
-		return x.NextVersion
+		return x.NodesVersion
 	}
 	return 0
 }
@@ -1987,13 +1987,13 @@ const file_metadata_metadatapb_state_proto_rawDesc = "" +
 	"\x06volume\x18\x04 \x01(\v2!.sextant.metadata.v1.VolumeRecordH\x00R\x06volume\x122\n" +
 	"\x03pgs\x18\x05 \x01(\v2\x1e.sextant.metadata.v1.PGRecordsH\x00R\x03pgs\x124\n" +
 	"\x03end\x18\x06 \x01(\v2 .sextant.metadata.v1.SnapshotEndH\x00R\x03endB\x06\n" +
-	"\x04body\"\x9e\x01\n" +
+	"\x04body\"\xa0\x01\n" +
 	"\x0eSnapshotHeader\x12\x18\n" +
 	"\aversion\x18\x01 \x01(\rR\aversion\x12\x18\n" +
 	"\aapplied\x18\x02 \x01(\x04R\aapplied\x12\x18\n" +
 	"\acluster\x18\x03 \x01(\fR\acluster\x12\x1b\n" +
-	"\tnext_node\x18\x04 \x01(\rR\bnextNode\x12!\n" +
-	"\fnext_version\x18\x05 \x01(\x04R\vnextVersion\"w\n" +
+	"\tnext_node\x18\x04 \x01(\rR\bnextNode\x12#\n" +
+	"\rnodes_version\x18\x05 \x01(\x04R\fnodesVersion\"w\n" +
 	"\fMemberRecord\x12\x0e\n" +
 	"\x02id\x18\x01 \x01(\tR\x02id\x12\x18\n" +
 	"\aaddress\x18\x02 \x01(\tR\aaddress\x12!\n" +

@@ -1,0 +1,122 @@
+package state
+
+import (
+	"github.com/sextantdisk/sextant/internal/block"
+	"github.com/sextantdisk/sextant/metadata"
+)
+
+// Version of commands and snapshots. A member that meets a higher one stops
+// instead of guessing.
+//
+//	1: first.
+const Version = 1
+
+// Bounds of what is kept, beside those of package metadata.
+const (
+	// maxTombstones bounds the removed nodes that are remembered; the ones
+	// registered first are forgotten first.
+	maxTombstones = 10000
+	// maxGroups bounds the protection groups of all volumes: about 250
+	// bytes of memory each.
+	maxGroups = 4 << 20
+)
+
+// Index is the position of a command in the Raft log, from 1.
+type Index uint64
+
+// State is the agreed state.
+type State struct {
+	applied Index
+	cluster block.ClusterID
+	members map[metadata.MemberID]metadata.Member
+
+	nodes    map[block.NodeID]*node
+	numbers  map[uint32]*node // by node.number
+	disks    map[block.DiskID]*node
+	nextNode uint32
+	// nodesVersion goes up when any node's address or boot changes.
+	nodesVersion uint64
+
+	volumes map[block.VolumeID]*volume
+	names   map[string]*volume // those that are not being deleted
+	groups  int                // of all volumes
+}
+
+// node is a segment daemon. Its number stands for it in groups: 4 bytes
+// instead of a string.
+type node struct {
+	number   uint32
+	id       block.NodeID
+	zone     block.Zone
+	address  string
+	disk     block.DiskID
+	boot     block.Boot
+	capacity block.ByteCount
+	session  metadata.Session
+	state    metadata.NodeState
+	segments int // placed here; Invariant: counts them in all volumes
+}
+
+// volume is a virtual disk.
+type volume struct {
+	id          block.VolumeID
+	name        string
+	geometry    block.Geometry
+	quorum      metadata.Quorum
+	epoch       block.VolumeEpoch
+	gateway     metadata.GatewayID
+	description string
+	open        metadata.OpenState
+	clean       bool
+	createdNs   int64 // as the command said; the state machine has no clock
+	deleting    bool
+	version     uint64
+	pgs         []*group // by index, ascending
+}
+
+// group is a protection group. Sets is nil for the usual case: one set of
+// all segments.
+type group struct {
+	index      block.PGIndex
+	membership block.MembershipEpoch
+	born       block.VolumeEpoch
+	segments   []segment
+	sets       [][]uint8 // indexes into segments
+}
+
+// segment is one copy of a group. Its disk is its node's.
+type segment struct {
+	id       block.SegmentID
+	node     uint32
+	born     block.VolumeEpoch
+	hydrated bool
+}
+
+// New is the state before the first command.
+func New() *State {
+	return &State{
+		members: make(map[metadata.MemberID]metadata.Member),
+		nodes:   make(map[block.NodeID]*node),
+		numbers: make(map[uint32]*node),
+		disks:   make(map[block.DiskID]*node),
+		volumes: make(map[block.VolumeID]*volume),
+		names:   make(map[string]*volume),
+	}
+}
+
+// Applied is the index of the last command applied.
+func (s *State) Applied() Index { return s.applied }
+
+// Cluster is the cluster's id, zero before it is agreed.
+func (s *State) Cluster() block.ClusterID { return s.cluster }
+
+// Spread is how copies are spread over zones: how many in each, most first.
+// Three zones are used, or as many as there are copies.
+func Spread(copies int) []int {
+	zones := min(copies, 3)
+	spread := make([]int, zones)
+	for i := range copies {
+		spread[i%zones]++
+	}
+	return spread
+}
