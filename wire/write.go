@@ -22,17 +22,41 @@ type Write struct {
 // Append adds the frame's header and meta to b. The payloads of the records
 // are to be sent right after it, in order. typ is TypeWrite or TypeRecords.
 func (m *Write) Append(b []byte, typ Type, tag Tag) []byte {
+	var batch Batch
+	for i := range m.Records {
+		batch.Add(&m.Records[i])
+	}
+	return batch.Append(b, typ, tag, &m.Identity, &m.Progress)
+}
+
+// Batch is a run of records encoded once, to be sent to several segments: the
+// frames differ in their identity only.
+type Batch struct {
+	meta    []byte
+	records int
+	payload int
+}
+
+// Reset empties the batch and keeps its memory.
+func (t *Batch) Reset() { t.meta, t.records, t.payload = t.meta[:0], 0, 0 }
+
+// Add encodes a record at the end. The caller keeps to Room.
+func (t *Batch) Add(r *Record) {
+	t.meta = r.append(t.meta)
+	t.records++
+	t.payload += len(r.Payload)
+}
+
+// Append adds header and meta of a frame with the batch's records to b; their
+// payloads are to be sent right after it, in order.
+func (t *Batch) Append(b []byte, typ Type, tag Tag, id *Identity, p *Progress) []byte {
 	start := len(b)
 	b = appendHeader(b, typ, tag)
-	b = m.Identity.append(b)
-	b = m.Progress.append(b)
-	b = binary.LittleEndian.AppendUint16(b, uint16(len(m.Records)))
-	payload := 0
-	for i := range m.Records {
-		b = m.Records[i].append(b)
-		payload += len(m.Records[i].Payload)
-	}
-	return finish(b, start, payload)
+	b = id.append(b)
+	b = p.append(b)
+	b = binary.LittleEndian.AppendUint16(b, uint16(t.records))
+	b = append(b, t.meta...)
+	return finish(b, start, t.payload)
 }
 
 // Decode reads the meta part of a frame; the records' payloads point into

@@ -1,0 +1,24 @@
+// Package segmentd is the segment daemon: it serves the segments of one disk
+// to gateways and to its peers over the wire protocol.
+//
+//	connection goroutine: read frames ─▶ admit (segment.Core) ─▶ enqueue in the log
+//	                      ─▶ nothing more at hand? wait for the disk ─▶ one ack a segment
+//
+// A connection's goroutine does the whole way by itself: while it waits for
+// the disk, what arrives piles up in the socket and becomes the next batch.
+// The first waiter writes and flushes for all (package logstore), so a lone
+// connection costs no hand-off between goroutines at all.
+//
+// Non-job: what is complete, what is durable (logstore); what is promised and
+// refused (segmentd/segment); placement and membership (metadata).
+//
+// Invariants: an Ack is sent only for what fdatasync has covered (R6, I9).
+// Admission and the place in the log are fixed under one lock a segment, so
+// that a promise comes after all that was admitted before it and before all
+// that is admitted after (trap T4). A data folder is used under one identity
+// only, by one process at a time, and never in an older state than before
+// (R28).
+//
+// Goroutines: one to accept, one for each connection, one for heartbeats, one
+// for each segment that catches up (bounded). Close ends and joins all.
+package segmentd

@@ -1,0 +1,135 @@
+package segmentd
+
+import (
+	"sync"
+	"sync/atomic"
+
+	"github.com/sextantdisk/sextant/internal/block"
+	"github.com/sextantdisk/sextant/logstore"
+	"github.com/sextantdisk/sextant/segmentd/segment"
+	"github.com/sextantdisk/sextant/wire"
+)
+
+// hosted is one segment of this daemon.
+type hosted struct {
+	log *logstore.Segment
+
+	// mu fixes the order of admission and of places in the log: whoever
+	// admits a message enqueues its records before letting go (trap T4).
+	mu struct {
+		sync.Mutex
+		core *segment.Core
+	}
+	// catching is set while a catch-up runs for this segment.
+	catching atomic.Bool
+}
+
+func newHosted(log *logstore.Segment, core *segment.Core) *hosted {
+	h := &hosted{log: log}
+	h.mu.core = core
+	return h
+}
+
+// ack is the segment's word about where it stands. To be called after the
+// wait for all that it is to cover.
+func (h *hosted) ack(stamp wire.Stamp) wire.Ack {
+	st := h.log.State()
+	h.mu.Lock()
+	defer h.mu.Unlock()
+	return h.mu.core.Ack(segment.Log{SCL: st.SCL, Floor: st.Floor, Head: st.Head, Unlinked: st.Pending}, stamp, h.catching.Load())
+}
+
+// ref is the segment's place, for reports.
+func (h *hosted) ref() SegmentRef {
+	h.mu.Lock()
+	defer h.mu.Unlock()
+	m := h.mu.core.Meta()
+	return SegmentRef{Volume: m.Volume, PG: m.PG, Segment: h.log.ID()}
+}
+
+// settled does what the writer's progress allows, after its records are
+// durable: it moves the floor (R13) and ends the state of damage.
+func (h *hosted) settled(epoch block.VolumeEpoch, p wire.Progress) error {
+	scl := h.log.SCL()
+	if f := segment.FloorFor(epoch, p.Floor, scl); f != 0 {
+		if err := h.log.SetFloor(f); err != nil {
+			return err
+		}
+	}
+	h.mu.Lock()
+	doubtful := h.mu.core.Meta().Doubtful
+	complete := h.mu.core.Complete(epoch, p.Committed, scl)
+	meta := h.mu.core.Meta()
+	h.mu.Unlock()
+	if !complete {
+		return nil
+	}
+	if doubtful {
+		if err := h.log.EnqueueConfig(meta.Encode()).Wait(); err != nil {
+			return err
+		}
+	}
+	return h.log.ClearDamage()
+}
+
+// host finds a segment of this daemon.
+func (s *Server) host(id block.SegmentID) (*hosted, bool) {
+	s.mu.RLock()
+	defer s.mu.RUnlock()
+	h, ok := s.mu.segments[id]
+	return h, ok
+}
+
+// create makes a segment that a writer asks for, or finds it if somebody else
+// was quicker. On a log that has lost a part the segment may have been here
+// before: it is born in doubt, and not admitted to before the metadata service
+// has told the volume's epoch.
+func (s *Server) create(id *wire.Identity) (*hosted, error) {
+	if id.Segment.IsZero() || id.Epoch == 0 {
+		return nil, block.Errorf(block.Invalid, "segment %v of epoch %d cannot be made", id.Segment, id.Epoch)
+	}
+	meta := segment.NewMeta(id)
+	meta.Doubtful = s.logDamaged()
+	g, err := s.store.CreateSegment(id.Segment, id.Epoch, meta.Encode())
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	if h, ok := s.mu.segments[id.Segment]; ok {
+		return h, nil
+	}
+	if err != nil {
+		return nil, err
+	}
+	h := newHosted(g, segment.New(id.Segment, meta, id.Epoch, meta.Doubtful))
+	s.mu.segments[id.Segment] = h
+	if meta.Doubtful {
+		s.wake(s.reassure)
+	}
+	return h, nil
+}
+
+// logDamaged reports whether parts of the log were found missing, so that a
+// segment may have been forgotten.
+func (s *Server) logDamaged() bool {
+	for _, d := range s.store.Damage() {
+		if d.Kind != logstore.DamagePayload && d.Kind != logstore.DamageHeader {
+			return true
+		}
+	}
+	return false
+}
+
+// load makes the hosted segments of what the log knows.
+func (s *Server) load() error {
+	for _, g := range s.store.Segments() {
+		st := g.State()
+		meta, err := segment.DecodeMeta(st.Config)
+		if err != nil {
+			return block.Wrap(block.KindOf(err), err, "segment %v", g.ID())
+		}
+		if !s.id.Cluster.IsZero() && meta.Cluster != s.id.Cluster {
+			return block.Errorf(block.Mismatch, "segment %v is of cluster %v, this folder of %v", g.ID(), meta.Cluster, s.id.Cluster)
+		}
+		s.mu.segments[g.ID()] = newHosted(g, segment.New(g.ID(), meta, st.Promised, st.Damaged))
+	}
+	return nil
+}

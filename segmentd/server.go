@@ -1,0 +1,231 @@
+package segmentd
+
+import (
+	"context"
+	"errors"
+	"io"
+	"log/slog"
+	"net"
+	"path"
+	"sync"
+	"time"
+
+	"github.com/sextantdisk/sextant/internal/block"
+	"github.com/sextantdisk/sextant/internal/clock"
+	"github.com/sextantdisk/sextant/internal/vfs"
+	"github.com/sextantdisk/sextant/logstore"
+)
+
+// Bounds of a daemon.
+const (
+	// maxConns bounds the connections at a time.
+	maxConns = 4096
+	// maxCatchUps bounds the segments that catch up at a time.
+	maxCatchUps = 4
+	// helloTimeout bounds the greeting.
+	helloTimeout = 10 * time.Second
+)
+
+const lockFile = "lock"
+
+var noDeadline time.Time
+
+// Config is how a daemon is run.
+type Config struct {
+	Dir      string
+	Zone     block.Zone
+	Node     block.NodeID // empty: from the folder, or made
+	Listen   string
+	Capacity block.ByteCount // 0: what the disk has
+	Registry Registry
+	FS       vfs.FS
+	Clock    clock.Clock
+	Logger   *slog.Logger
+	Store    logstore.Config
+}
+
+// Server is a running segment daemon.
+type Server struct {
+	cfg   Config
+	log   *slog.Logger
+	clock clock.Clock
+	id    Identity
+	store *logstore.Store
+	ln    net.Listener
+	lock  io.Closer
+
+	ctx      context.Context // ends when the daemon does
+	cancel   context.CancelCauseFunc
+	tasks    sync.WaitGroup
+	catchUps chan struct{} // a place for each catch-up under way
+	reassure chan struct{} // wakes the asker after volumes' epochs
+	counters Counters
+
+	mu struct {
+		sync.RWMutex
+		segments map[block.SegmentID]*hosted
+		conns    map[net.Conn]struct{}
+		dropped  []SegmentRef // to be reported
+		closed   bool
+	}
+}
+
+// Start opens the data folder, registers with the metadata service and begins
+// to serve. It returns when the daemon is ready, or with the reason why it
+// cannot be. Error kinds: Mismatch, Version, Corrupt, Invalid, Unavailable,
+// NoSpace.
+func Start(ctx context.Context, cfg Config) (*Server, error) {
+	s := &Server{
+		cfg: cfg, log: cfg.Logger, clock: cfg.Clock,
+		catchUps: make(chan struct{}, maxCatchUps),
+		reassure: make(chan struct{}, 1),
+	}
+	s.mu.segments = map[block.SegmentID]*hosted{}
+	s.mu.conns = map[net.Conn]struct{}{}
+	s.ctx, s.cancel = context.WithCancelCause(context.Background())
+	if err := s.open(ctx); err != nil {
+		s.Close()
+		return nil, err
+	}
+	s.spawn(s.accept)
+	s.spawn(s.heartbeats)
+	s.spawn(s.reassurer)
+	s.wake(s.reassure)
+	return s, nil
+}
+
+// open does all that can fail before anything is served.
+func (s *Server) open(ctx context.Context) error {
+	cfg := &s.cfg
+	if err := cfg.FS.MkdirAll(cfg.Dir); err != nil {
+		return block.Wrap(block.Unavailable, err, "data folder %s", cfg.Dir)
+	}
+	lock, err := cfg.FS.Lock(path.Join(cfg.Dir, lockFile))
+	if err != nil {
+		return block.Wrap(block.Unavailable, err, "data folder %s is in use: is another sextant segment running on it?", cfg.Dir)
+	}
+	s.lock = lock
+	if s.id, err = openFolder(cfg.FS, cfg.Dir, cfg.Node, cfg.Zone); err != nil {
+		return err
+	}
+	s.id.Boot++
+	if err := s.id.save(cfg.FS, cfg.Dir); err != nil {
+		return err
+	}
+	if s.store, err = logstore.Open(cfg.FS, path.Join(cfg.Dir, "log"), s.id.Disk, cfg.Store); err != nil {
+		return err
+	}
+	if err := s.load(); err != nil {
+		return err
+	}
+	if s.ln, err = net.Listen("tcp", cfg.Listen); err != nil {
+		return block.Wrap(block.Unavailable, err, "cannot listen on %s: is the port in use?", cfg.Listen)
+	}
+	return s.register(ctx)
+}
+
+// Addr is where the daemon listens.
+func (s *Server) Addr() net.Addr { return s.ln.Addr() }
+
+// Identity tells what the data folder is.
+func (s *Server) Identity() Identity { return s.id }
+
+// Store is the log, for metrics.
+func (s *Server) Store() *logstore.Store { return s.store }
+
+// Done is closed when the daemon ends by itself; Err tells why.
+func (s *Server) Done() <-chan struct{} { return s.ctx.Done() }
+
+// Err is why the daemon ended by itself, or nil.
+func (s *Server) Err() error {
+	if err := context.Cause(s.ctx); err != nil && !errors.Is(err, block.Closed) {
+		return err
+	}
+	return nil
+}
+
+// spawn starts a goroutine that Close waits for.
+func (s *Server) spawn(f func()) {
+	s.tasks.Add(1)
+	go func() {
+		defer s.tasks.Done()
+		f()
+	}()
+}
+
+// wake gives ch a token unless it has one.
+func (s *Server) wake(ch chan struct{}) {
+	select {
+	case ch <- struct{}{}:
+	default:
+	}
+}
+
+// accept takes connections until the listener ends.
+func (s *Server) accept() {
+	for {
+		nc, err := s.ln.Accept()
+		if err != nil {
+			if s.ctx.Err() != nil {
+				return
+			}
+			s.log.Warn("accept failed", "err", err)
+			select {
+			case <-s.clock.After(100 * time.Millisecond): // out of descriptors, most likely
+			case <-s.ctx.Done():
+				return
+			}
+			continue
+		}
+		if !s.track(nc) {
+			nc.Close()
+			continue
+		}
+		s.spawn(func() { s.serve(nc) })
+	}
+}
+
+// track notes a connection, if there is room for it.
+func (s *Server) track(nc net.Conn) bool {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	if s.mu.closed || len(s.mu.conns) >= maxConns {
+		return false
+	}
+	s.mu.conns[nc] = struct{}{}
+	return true
+}
+
+func (s *Server) untrack(nc net.Conn) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	delete(s.mu.conns, nc)
+}
+
+// Close ends the daemon: connections are cut, goroutines joined, the log
+// closed. It may be called again.
+func (s *Server) Close() error {
+	s.cancel(block.Closed)
+	s.mu.Lock()
+	if s.mu.closed {
+		s.mu.Unlock()
+		return nil
+	}
+	s.mu.closed = true
+	for nc := range s.mu.conns {
+		nc.Close()
+	}
+	s.mu.Unlock()
+	if s.ln != nil {
+		s.ln.Close()
+	}
+	s.tasks.Wait()
+	var err error
+	if s.store != nil {
+		err = s.store.Close()
+	}
+	if s.lock != nil {
+		s.lock.Close()
+	}
+	return err
+}
