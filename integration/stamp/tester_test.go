@@ -168,12 +168,15 @@ func TestLiesAreCaught(t *testing.T) {
 			d := newDisk()
 			lie.tell(d)
 			tt := newTester(t, serve(t, d).uri())
-			if err := runUntil(t, tt, moreWrites(tt, 2000)); err != nil {
+			caught := func() bool {
+				err := tt.Err()
+				return errors.Is(err, block.Corrupt) && strings.Contains(err.Error(), lie.want)
+			}
+			if err := runUntil(t, tt, func(Counts) bool { return caught() }); err != nil {
 				t.Fatal(err)
 			}
-			err := tt.Verify(t.Context())
-			if !errors.Is(err, block.Corrupt) || !strings.Contains(err.Error(), lie.want) {
-				t.Errorf("got %v, want %q", err, lie.want)
+			if !caught() {
+				t.Errorf("after %+v: got %v, want %q", tt.Counts(), tt.Err(), lie.want)
 			}
 		})
 	}
