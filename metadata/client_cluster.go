@@ -3,6 +3,7 @@ package metadata
 import (
 	"context"
 
+	"github.com/sextantdisk/sextant/internal/block"
 	pb "github.com/sextantdisk/sextant/metadata/metadatapb"
 )
 
@@ -25,13 +26,24 @@ func (c *Client) ClusterInfo(ctx context.Context) (ClusterInfo, error) {
 	return clusterInfoFromPB(reply)
 }
 
-// Join makes a member a voter, or tells its new addresses. cluster and
-// format are those of its data folder. It is called by a member that starts.
-// Error kinds: Invalid; Mismatch: the folder is of another cluster, or the
-// member had another folder before; Exists: there are MaxMembers already;
-// Version.
-func (c *Client) Join(ctx context.Context, m Member, of ClusterInfo) error {
-	_, err := call(ctx, c, pb.MetadataClient.Join, &pb.JoinRequest{Member: MemberToPB(m), Cluster: IDToPB(of.Cluster), Format: of.Format})
+// JoinRequest asks to be a member, or tells a member's new addresses.
+type JoinRequest struct {
+	Member  Member
+	Cluster block.ClusterID // of its data folder
+	Format  uint32          // of its data folder
+	// Again: the folder was a member's before. If the member was removed
+	// since, it is not made one anew.
+	Again bool
+}
+
+// Join makes a member a voter, or tells its new addresses. It is called by a
+// member that starts. Error kinds: Invalid; Mismatch: the folder is of
+// another cluster, or the member had another folder before; Exists: there
+// are MaxMembers already; NotFound: it was removed; Version.
+func (c *Client) Join(ctx context.Context, r JoinRequest) error {
+	_, err := call(ctx, c, pb.MetadataClient.Join, &pb.JoinRequest{
+		Member: MemberToPB(r.Member), Cluster: IDToPB(r.Cluster), Format: r.Format, Again: r.Again,
+	})
 	return err
 }
 

@@ -15,8 +15,8 @@ const (
 	// MaxSegmentReports bounds the segment reports of one heartbeat, and
 	// MaxUnhealthy those of one lease renewal. Who has more to tell sends
 	// the worst.
-	MaxSegmentReports = 16384
-	MaxUnhealthy      = 4096
+	MaxSegmentReports = 4096
+	MaxUnhealthy      = 1024
 	// MaxDrops bounds the segments that one heartbeat's reply orders to be
 	// dropped, and that one heartbeat reports as dropped.
 	MaxDrops = 1024
@@ -24,6 +24,9 @@ const (
 	MaxCounters = 64
 	// MaxText bounds an address, a description, a state's text, in bytes.
 	MaxText = 255
+	// NodeFormat is the newest format of a segment daemon's data folder
+	// that the service knows to handle.
+	NodeFormat = 1
 	// MaxRequestBytes and MaxReplyBytes bound gRPC messages.
 	MaxRequestBytes = 4 << 20
 	MaxReplyBytes   = 16 << 20

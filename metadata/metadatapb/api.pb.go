@@ -2888,6 +2888,7 @@ type JoinRequest struct {
 	Member        *Member                `protobuf:"bytes,1,opt,name=member,proto3" json:"member,omitempty"`
 	Cluster       []byte                 `protobuf:"bytes,2,opt,name=cluster,proto3" json:"cluster,omitempty"`
 	Format        uint32                 `protobuf:"varint,3,opt,name=format,proto3" json:"format,omitempty"`
+	Again         bool                   `protobuf:"varint,4,opt,name=again,proto3" json:"again,omitempty"` // the folder was a member before: do not make it one anew
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
 }
@@ -2941,6 +2942,13 @@ func (x *JoinRequest) GetFormat() uint32 {
 		return x.Format
 	}
 	return 0
+}
+
+func (x *JoinRequest) GetAgain() bool {
+	if x != nil {
+		return x.Again
+	}
+	return false
 }
 
 type JoinReply struct {
@@ -3569,11 +3577,12 @@ const file_metadata_metadatapb_api_proto_rawDesc = "" +
 	"\x10ClusterInfoReply\x12\x18\n" +
 	"\acluster\x18\x01 \x01(\fR\acluster\x12\x16\n" +
 	"\x06format\x18\x02 \x01(\rR\x06format\x125\n" +
-	"\amembers\x18\x03 \x03(\v2\x1b.sextant.metadata.v1.MemberR\amembers\"t\n" +
+	"\amembers\x18\x03 \x03(\v2\x1b.sextant.metadata.v1.MemberR\amembers\"\x8a\x01\n" +
 	"\vJoinRequest\x123\n" +
 	"\x06member\x18\x01 \x01(\v2\x1b.sextant.metadata.v1.MemberR\x06member\x12\x18\n" +
 	"\acluster\x18\x02 \x01(\fR\acluster\x12\x16\n" +
-	"\x06format\x18\x03 \x01(\rR\x06format\"\v\n" +
+	"\x06format\x18\x03 \x01(\rR\x06format\x12\x14\n" +
+	"\x05again\x18\x04 \x01(\bR\x05again\"\v\n" +
 	"\tJoinReply\"%\n" +
 	"\x13RemoveMemberRequest\x12\x0e\n" +
 	"\x02id\x18\x01 \x01(\tR\x02id\"\x13\n" +
