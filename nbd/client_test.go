@@ -6,6 +6,7 @@ import (
 	"io"
 	"net"
 	"os"
+	"sync"
 	"testing"
 	"time"
 
@@ -302,3 +303,25 @@ func until(t *testing.T, what string, ok func() bool) {
 		}
 	}
 }
+
+// guarded is a value that a test and its hooks share.
+type guarded[T any] struct {
+	mu struct {
+		sync.Mutex
+		v T
+	}
+}
+
+func (g *guarded[T]) get() T {
+	g.mu.Lock()
+	defer g.mu.Unlock()
+	return g.mu.v
+}
+
+func (g *guarded[T]) update(fn func(*T)) {
+	g.mu.Lock()
+	defer g.mu.Unlock()
+	fn(&g.mu.v)
+}
+
+func (g *guarded[T]) set(v T) { g.update(func(p *T) { *p = v }) }
