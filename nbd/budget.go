@@ -4,6 +4,7 @@ import (
 	"math/bits"
 	"sync"
 	"sync/atomic"
+	"time"
 
 	"github.com/sextantdisk/sextant/internal/slab"
 )
@@ -42,11 +43,12 @@ func (p *pool) give(n int64) {
 // budget is what one connection may have in flight. Its reader alone takes;
 // anybody may give back.
 //
-// A connection holds at most its own maximum, and at most as much as the pool
-// has left: k connections that are stuck with all they could get hold
-// k/(k+1) of the pool together, and the rest stays for others. A first come,
-// first served queue for the pool lost: at its head a large request would
-// wait for the memory of stuck clients, and everybody behind it.
+// A connection holds at most its own maximum, and never more than it leaves
+// free in the pool. So one connection, or a few, that are stuck with all they
+// could get are not felt by others. Each further one still takes up to half
+// of what is left; Server.relieve sees to it that this does not go on. A
+// first come, first served queue for the pool lost: at its head a large
+// request would wait for the memory of stuck clients, and everybody behind it.
 type budget struct {
 	pool        *pool
 	maxBytes    int64
@@ -71,15 +73,12 @@ func chargeFor(n int) int64 {
 
 // tryTake takes one request of n bytes if there is room.
 func (b *budget) tryTake(n int64) bool {
-	if b.requests.Load() >= b.maxRequests {
+	if !b.within(n) {
 		return false
 	}
 	if n > 0 {
 		held := b.bytes.Load()
-		if held > 0 && held+n > b.maxBytes {
-			return false
-		}
-		if b.pool.used.Add(n)+held > b.pool.max {
+		if used := b.pool.used.Add(n); held+n > b.pool.max-used {
 			b.pool.give(n)
 			return false
 		}
@@ -90,24 +89,20 @@ func (b *budget) tryTake(n int64) bool {
 }
 
 // take waits until there is room for one request of n bytes and takes it. It
-// reports false when stop or gone is closed first.
-func (b *budget) take(n int64, stop, gone <-chan struct{}) bool {
-	p := b.pool
-	p.mu.Lock()
-	p.mu.parked[b] = struct{}{}
-	p.parked.Store(int32(len(p.mu.parked)))
-	p.mu.Unlock()
-	b.waiting.Store(true)
-	defer func() {
-		b.waiting.Store(false)
-		p.mu.Lock()
-		delete(p.mu.parked, b)
-		p.parked.Store(int32(len(p.mu.parked)))
-		p.mu.Unlock()
-	}()
+// reports false when stop or gone is closed first. While it is the pool that
+// has no room, starving is called every now and then.
+func (b *budget) take(n int64, stop, gone <-chan struct{}, every time.Duration, starving func()) bool {
+	b.park()
+	defer b.unpark()
+	tick := time.NewTicker(every)
+	defer tick.Stop()
 	for !b.tryTake(n) {
 		select {
 		case <-b.room:
+		case <-tick.C:
+			if b.within(n) {
+				starving()
+			}
 		case <-stop:
 			return false
 		case <-gone:
@@ -115,6 +110,31 @@ func (b *budget) take(n int64, stop, gone <-chan struct{}) bool {
 		}
 	}
 	return true
+}
+
+// within reports whether the connection's own bounds allow n bytes more.
+func (b *budget) within(n int64) bool {
+	held := b.bytes.Load()
+	return b.requests.Load() < b.maxRequests && (held == 0 || held+n <= b.maxBytes)
+}
+
+// park registers for nudges from the pool and from the connection itself.
+func (b *budget) park() {
+	p := b.pool
+	p.mu.Lock()
+	p.mu.parked[b] = struct{}{}
+	p.parked.Store(int32(len(p.mu.parked)))
+	p.mu.Unlock()
+	b.waiting.Store(true)
+}
+
+func (b *budget) unpark() {
+	p := b.pool
+	b.waiting.Store(false)
+	p.mu.Lock()
+	delete(p.mu.parked, b)
+	p.parked.Store(int32(len(p.mu.parked)))
+	p.mu.Unlock()
 }
 
 // giveBytes returns n bytes of a request that goes on.

@@ -118,6 +118,7 @@ func (c *conn) transmit(log *slog.Logger) {
 	c.budget = newBudget(c.srv.pool, int64(c.srv.cfg.ConnBytes), int64(c.srv.cfg.ConnRequests))
 	c.w = boxcar.New(c.nc, func(err error) { c.sever(err) })
 	c.active.Store(1)
+	c.srv.setPhase(c, phaseServing)
 
 	why := c.readRequests()
 	c.waiting = true

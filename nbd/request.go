@@ -148,7 +148,7 @@ func (c *conn) newTask(h header, op Op, n int) (*task, error) {
 	}
 	if !c.budget.tryTake(charge) {
 		c.kick()
-		if !c.budget.take(charge, c.srv.ctx.Done(), c.gone) {
+		if !c.budget.take(charge, c.srv.ctx.Done(), c.gone, c.srv.relief.after/4, c.srv.relieve) {
 			return nil, errStopping
 		}
 	}

@@ -55,7 +55,7 @@ type Config struct {
 	ConnRequests int
 	ConnBytes    block.ByteCount
 	// ServerBytes bounds the bytes in flight on all connections; default
-	// 512 MiB. It is at least ConnBytes.
+	// 512 MiB. It is at least twice ConnBytes: a connection may hold half.
 	ServerBytes block.ByteCount
 }
 
@@ -78,8 +78,8 @@ func (c Config) withDefaults() (Config, error) {
 		return c, block.Errorf(block.Invalid, "nbd config: bounds must be positive")
 	case c.ConnBytes < MaxPayload:
 		return c, block.Errorf(block.Invalid, "nbd config: %v in flight for a connection is less than one payload of %v", c.ConnBytes, MaxPayload)
-	case c.ServerBytes < c.ConnBytes:
-		return c, block.Errorf(block.Invalid, "nbd config: %v in flight for the server is less than the %v of one connection", c.ServerBytes, c.ConnBytes)
+	case c.ServerBytes < 2*c.ConnBytes:
+		return c, block.Errorf(block.Invalid, "nbd config: %v in flight for the server is less than twice the %v of one connection", c.ServerBytes, c.ConnBytes)
 	}
 	return c, nil
 }
@@ -93,8 +93,9 @@ func setDefault[T comparable](p *T, value T) {
 
 // Server serves the exports of a Backend.
 type Server struct {
-	cfg  Config
-	pool *pool
+	cfg    Config
+	pool   *pool
+	relief relief
 	// ctx ends when the server stops: it is what Backend calls get, and
 	// its Done channel stops readers that wait for memory.
 	ctx  context.Context
@@ -116,7 +117,7 @@ func NewServer(cfg Config) (*Server, error) {
 	if err != nil {
 		return nil, err
 	}
-	s := &Server{cfg: cfg, pool: newPool(int64(cfg.ServerBytes))}
+	s := &Server{cfg: cfg, pool: newPool(int64(cfg.ServerBytes)), relief: relief{after: stallTimeMax}}
 	s.ctx, s.stop = context.WithCancel(context.Background())
 	s.mu.listeners = make(map[net.Listener]struct{})
 	s.mu.conns = make(map[*conn]struct{})
@@ -217,7 +218,8 @@ type phase uint8
 const (
 	phaseNone      phase = iota
 	phaseHandshake       // counted in mu.handshakes
-	phaseOpen            // is opening or has opened an export
+	phaseOpen            // is opening an export
+	phaseServing         // has opened an export and reads requests
 	phaseEvicted         // had to make place during its handshake
 )
 
