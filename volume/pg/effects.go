@@ -83,6 +83,7 @@ func (fx *Effects) reset() {
 // Step takes one input at time now, which never goes back.
 func (m *Machine) Step(now Time, in Input) *Effects {
 	m.fx.reset()
+	m.now = now
 	if m.phase == Dead {
 		return &m.fx
 	}

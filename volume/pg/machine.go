@@ -111,6 +111,7 @@ type Machine struct {
 	holdUntil Time // no write is answered before (R14)
 	stuckAt   Time // since when the opening has had no donor
 	active    Time // when a client last asked for something
+	now       Time // of the last step
 	stamp     Time // of the last message; stamps are strictly rising
 
 	fx Effects

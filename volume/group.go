@@ -1,0 +1,235 @@
+package volume
+
+import (
+	"sync"
+
+	"github.com/sextantdisk/sextant/internal/block"
+	"github.com/sextantdisk/sextant/internal/boxcar"
+	"github.com/sextantdisk/sextant/internal/slab"
+	"github.com/sextantdisk/sextant/metadata"
+	"github.com/sextantdisk/sextant/volume/pg"
+	"github.com/sextantdisk/sextant/volume/quorum"
+	"github.com/sextantdisk/sextant/wire"
+)
+
+// group is one protection group that is placed: the shell of its machine.
+type group struct {
+	v      *Volume
+	index  block.PGIndex
+	cfg    metadata.PGConfig
+	quorum quorum.Config
+	links  []*link    // by member
+	tags   []wire.Tag // by member
+
+	mu struct {
+		sync.Mutex
+		machine *pg.Machine
+		// ticking: the volume's clock goroutine steps this group.
+		ticking bool
+		reads   []*readOp // wait for the group to serve, or for the lease
+		rmw     edits     // sub-block writes and who waits for them
+		gone    bool      // the volume has ended
+
+		// scratch for carryOut
+		encoded wire.Batch
+		lastRun []*pg.Record
+		frame   []byte
+		pieces  []boxcar.Piece
+	}
+}
+
+// record is a pg.Record with what it holds on to.
+type record struct {
+	pg.Record
+	op  *writeOp
+	buf *slab.Buffer // the memory of Payload, or nil
+}
+
+var records = sync.Pool{New: func() any { return new(record) }}
+
+// newGroup makes the shell of a placed group and attaches it to its links. It
+// does not open it.
+func newGroup(v *Volume, cfg metadata.PGConfig) (*group, error) {
+	g := &group{v: v, index: cfg.Index, cfg: cfg}
+	g.quorum = quorum.Config{Epoch: cfg.Membership, Write: v.info.Quorum.Write, Read: v.info.Quorum.Read}
+	for i, s := range cfg.Segments {
+		g.quorum.Segments = append(g.quorum.Segments, s.ID)
+		if !s.Hydrated {
+			if g.quorum.Unhydrated == nil {
+				g.quorum.Unhydrated = map[quorum.Member]bool{}
+			}
+			g.quorum.Unhydrated[quorum.Member(i)] = true
+		}
+	}
+	for _, set := range cfg.Sets {
+		members := make([]quorum.Member, len(set))
+		for i, k := range set {
+			members[i] = quorum.Member(k)
+		}
+		g.quorum.Sets = append(g.quorum.Sets, members)
+	}
+	if err := g.quorum.Check(); err != nil {
+		return nil, block.Wrap(block.KindOf(err), err, "volume %s, group %v", v.info.Name, cfg.Index)
+	}
+	g.mu.machine = pg.New(pg.Config{
+		Epoch: v.epoch, Quorum: &g.quorum, Fresh: cfg.Born == v.epoch, Clean: v.clean, Hold: v.cfg.Hold, Next: v.nextLSN,
+	})
+	g.links = make([]*link, len(cfg.Segments))
+	g.tags = make([]wire.Tag, len(cfg.Segments))
+	for i, s := range cfg.Segments {
+		g.links[i] = v.cfg.Pool.link(Daemon{Node: s.Node, Disk: s.Disk, Address: s.Address})
+	}
+	return g, nil
+}
+
+// attach makes the group hear of its links, and tells it which are up.
+func (g *group) attach(b *batch) {
+	for i, l := range g.links {
+		g.mu.Lock()
+		g.tags[i] = l.attach(g, quorum.Member(i))
+		g.mu.Unlock()
+		if l.out.Load() != nil {
+			g.step(b, pg.Input{Kind: pg.Up, Member: quorum.Member(i)})
+		}
+	}
+}
+
+func (g *group) detach() {
+	for i, l := range g.links {
+		l.detach(g.tags[i])
+	}
+}
+
+// isFor checks that an answer names the member that it came by (R1).
+func (g *group) isFor(id *wire.Identity, m quorum.Member) bool {
+	return id.Volume == g.v.info.ID && id.PG == g.index && id.Segment == g.quorum.Segments[m]
+}
+
+// step gives the machine an input and carries out what it asks for; what is
+// to be sent and told goes into b.
+func (g *group) step(b *batch, in pg.Input) {
+	g.mu.Lock()
+	defer g.mu.Unlock()
+	if g.mu.gone {
+		return
+	}
+	g.stepLocked(b, in)
+}
+
+func (g *group) stepLocked(b *batch, in pg.Input) {
+	g.carryOut(b, g.mu.machine.Step(g.v.now(), in))
+}
+
+// carryOut does what the machine asks for.
+func (g *group) carryOut(b *batch, fx *pg.Effects) {
+	if fx.Fenced != 0 {
+		g.v.end(block.Errorf(block.Fenced, "volume %s: another gateway has opened it with epoch %d", g.v.info.Name, fx.Fenced))
+		return
+	}
+	if fx.Stuck {
+		g.v.end(block.Errorf(block.Closed, "volume %s, group %v: nobody who has the recovery point is left; the volume must be opened anew", g.v.info.Name, g.index))
+		return
+	}
+	opened, readable := fx.Opened, fx.Opened || fx.Readable // fx is the machine's, good until its next step
+	for i := range fx.Sends {
+		g.sendLocked(b, &fx.Sends[i])
+	}
+	g.mu.lastRun = nil
+	for _, r := range fx.Done {
+		r.Owner.(*record).op.pieceDone(b, nil)
+	}
+	for _, r := range fx.Failed {
+		r.Owner.(*record).op.pieceDone(b, block.Errorf(block.Unavailable,
+			"volume %s, group %v: fewer than %d of %d copies have answered for %v", g.v.info.Name, g.index, g.quorum.Write, len(g.quorum.Segments), g.v.cfg.Hold))
+	}
+	for _, r := range fx.Free {
+		freeRecord(r.Owner)
+	}
+	if opened {
+		g.v.groupOpened(g)
+	}
+	if len(g.mu.rmw.active) > 0 {
+		g.advanceEditsLocked()
+	}
+	if readable && len(g.mu.reads) > 0 {
+		g.retryReadsLocked(b)
+	}
+	g.wantTickLocked()
+}
+
+// wantTickLocked has the volume's clock goroutine step this group, as long as
+// time can make a difference to it.
+func (g *group) wantTickLocked() {
+	if !g.mu.ticking && (len(g.mu.reads) > 0 || g.mu.machine.NeedsTick()) {
+		g.mu.ticking = true
+		g.v.ticker.add(g)
+	}
+}
+
+// freeRecord gives the memory of a record back: the machine refers to it no
+// more. Frames that are still on their way hold references of their own.
+func freeRecord(owner any) {
+	r, ok := owner.(*record)
+	if !ok {
+		return // the machine's own EPOCH_OPEN
+	}
+	if r.buf != nil {
+		r.buf.Release()
+	}
+	sums := r.Sums[:0]
+	*r = record{}
+	r.Sums = sums
+	records.Put(r)
+}
+
+// sendLocked queues one message on its member's link.
+func (g *group) sendLocked(b *batch, s *pg.Send) {
+	id := wire.Identity{
+		Cluster: g.v.cfg.Pool.cfg.Cluster, Volume: g.v.info.ID, Segment: g.quorum.Segments[s.Member], PG: g.index,
+		Epoch: g.v.epoch, Member: g.quorum.Epoch,
+	}
+	l, tag := g.links[s.Member], g.tags[s.Member]
+	pieces := g.mu.pieces[:0]
+	head := g.mu.frame[:0]
+	switch s.Kind {
+	case pg.SendRecords:
+		g.encodeLocked(s.Records)
+		head = g.mu.encoded.Append(head, wire.TypeWrite, tag, &id, &s.Progress)
+		pieces = append(pieces, boxcar.Piece{Head: head})
+		for _, r := range s.Records {
+			if len(r.Payload) > 0 {
+				rec := r.Owner.(*record)
+				pieces = append(pieces, boxcar.Piece{Body: r.Payload, Owner: rec.buf.Retain()})
+			}
+		}
+	case pg.SendJoin:
+		m := wire.Join{Identity: id, Progress: s.Progress}
+		pieces = append(pieces, boxcar.Piece{Head: m.Append(head, tag)})
+	case pg.SendPing:
+		m := wire.Ping{Identity: id, Progress: s.Progress}
+		pieces = append(pieces, boxcar.Piece{Head: m.Append(head, tag)})
+	case pg.SendCatchUp:
+		donor := g.cfg.Segments[s.Donor]
+		m := wire.CatchUp{Identity: id, UpTo: s.UpTo, DonorSegment: donor.ID, DonorDisk: donor.Disk,
+			DonorNode: donor.Node, DonorAddress: g.links[s.Donor].address()}
+		pieces = append(pieces, boxcar.Piece{Head: m.Append(head, tag)})
+	}
+	g.mu.frame = pieces[0].Head[:0]
+	l.queue(pieces)
+	b.link(l)
+	clear(pieces)
+	g.mu.pieces = pieces[:0]
+}
+
+// encodeLocked encodes a run of records, once for all members that get the
+// same run in this step.
+func (g *group) encodeLocked(run []*pg.Record) {
+	if last := g.mu.lastRun; len(last) == len(run) && last[0] == run[0] {
+		return
+	}
+	g.mu.encoded.Reset()
+	for _, r := range run {
+		g.mu.encoded.Add(&r.Record)
+	}
+	g.mu.lastRun = run
+}

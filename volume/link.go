@@ -1,0 +1,299 @@
+package volume
+
+import (
+	"context"
+	"log/slog"
+	"net"
+	"sync"
+	"sync/atomic"
+	"time"
+
+	"github.com/sextantdisk/sextant/internal/block"
+	"github.com/sextantdisk/sextant/internal/boxcar"
+	"github.com/sextantdisk/sextant/volume/pg"
+	"github.com/sextantdisk/sextant/volume/quorum"
+	"github.com/sextantdisk/sextant/wire"
+)
+
+// Timing and bounds of links.
+const (
+	dialTimeout  = 3 * time.Second
+	greetTimeout = 5 * time.Second
+	redialMin    = 20 * time.Millisecond
+	redialMax    = time.Second
+	// linkQueue bounds what may be queued for a daemon that does not take
+	// it, over all groups; beyond it the connection is given up and made
+	// anew when the daemon answers again (B6).
+	linkQueue = 64 * block.MiB
+)
+
+// Daemon is a segment daemon as a link sees it.
+type Daemon struct {
+	Node    block.NodeID
+	Disk    block.DiskID
+	Address string
+}
+
+// route is where the answers with one tag belong.
+type route struct {
+	group  *group
+	member quorum.Member
+}
+
+// link is the connections to one segment daemon: one for records and their
+// acks, one for reads, so that reads do not wait behind records.
+type link struct {
+	pool *Pool
+	log  *slog.Logger
+	node block.NodeID
+	disk block.DiskID
+
+	reads readSide
+	// out is the writer of the connection that is up, or nil.
+	out atomic.Pointer[boxcar.Writer]
+	// routes by tag; entries are set once and never change. A group that is
+	// gone leaves its entry behind, empty.
+	routes atomic.Pointer[[]*route]
+
+	mu struct {
+		sync.Mutex
+		address string
+	}
+}
+
+// attach gives the tag under which answers reach member m of g, and tells g
+// whether the link is up.
+func (l *link) attach(g *group, m quorum.Member) wire.Tag {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	var old []*route
+	if p := l.routes.Load(); p != nil {
+		old = *p
+	}
+	routes := append(old[:len(old):len(old)], &route{g, m})
+	l.routes.Store(&routes)
+	return wire.Tag(len(routes) - 1)
+}
+
+// detach forgets a route.
+func (l *link) detach(tag wire.Tag) {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	routes := append([]*route(nil), *l.routes.Load()...)
+	routes[tag] = &route{}
+	l.routes.Store(&routes)
+}
+
+func (l *link) route(tag wire.Tag) *route {
+	p := l.routes.Load()
+	if p == nil || uint64(tag) >= uint64(len(*p)) {
+		return &route{}
+	}
+	return (*p)[tag]
+}
+
+func (l *link) allRoutes() []*route {
+	if p := l.routes.Load(); p != nil {
+		return *p
+	}
+	return nil
+}
+
+// queue puts a frame on its way; flush sends it. When the connection is down
+// the frame is dropped: its group hears of that.
+func (l *link) queue(pieces []boxcar.Piece) {
+	w := l.out.Load()
+	if w == nil {
+		releaseAll(pieces)
+		return
+	}
+	if w.QueuedBytes() > linkQueue {
+		l.log.Warn("daemon does not take what it is sent, connection given up", "queued", w.QueuedBytes())
+		l.out.CompareAndSwap(w, nil)
+		releaseAll(pieces)
+		l.pool.spawn(func() { w.Close() })
+		return
+	}
+	_ = w.QueueAll(pieces) // an error shows at the reader, too
+}
+
+func releaseAll(pieces []boxcar.Piece) {
+	for i := range pieces {
+		if pieces[i].Owner != nil {
+			pieces[i].Owner.Release()
+		}
+	}
+}
+
+func (l *link) flush() {
+	if w := l.out.Load(); w != nil {
+		w.Flush()
+	}
+	l.reads.flush()
+}
+
+// run keeps the record connection up until the pool closes.
+func (l *link) run() {
+	l.keepUp("records", func(ctx context.Context) (bool, error) {
+		nc, r, err := l.dial(ctx, wire.ForWrites)
+		if err != nil {
+			return false, err
+		}
+		w := boxcar.New(nc, func(error) { nc.Close() })
+		stop := context.AfterFunc(ctx, func() { nc.Close() })
+		defer stop()
+		l.out.Store(w)
+		l.announce(pg.Up)
+		err = l.readAcks(r)
+		l.out.CompareAndSwap(w, nil)
+		w.Close()
+		l.announce(pg.Down)
+		return true, err
+	})
+}
+
+// keepUp runs session again and again, with growing pauses while it fails.
+func (l *link) keepUp(what string, session func(context.Context) (bool, error)) {
+	ctx, pause := l.pool.ctx, redialMin
+	for fails := 0; ctx.Err() == nil; fails++ {
+		ok, err := session(ctx)
+		if ctx.Err() != nil {
+			return
+		}
+		if ok {
+			fails, pause = 0, redialMin
+		}
+		if fails < 2 || fails%60 == 0 {
+			l.log.Warn("connection is down", "for", what, "err", err)
+		}
+		if fails%4 == 3 {
+			l.lookUp(ctx)
+		}
+		select {
+		case <-ctx.Done():
+			return
+		case <-l.pool.cfg.Clock.After(pause):
+		}
+		pause = min(2*pause, redialMax)
+	}
+}
+
+// lookUp asks whether the daemon has moved to another address.
+func (l *link) lookUp(ctx context.Context) {
+	ctx, cancel := context.WithTimeout(ctx, dialTimeout)
+	defer cancel()
+	addr, err := l.pool.cfg.Resolve(ctx, l.node)
+	if err != nil || addr == "" {
+		return
+	}
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	if l.mu.address != addr {
+		l.log.Info("daemon has moved", "from", l.mu.address, "to", addr)
+		l.mu.address = addr
+	}
+}
+
+func (l *link) address() string {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	return l.mu.address
+}
+
+// dial connects and greets: the daemon must be the very one (R1).
+func (l *link) dial(ctx context.Context, purpose wire.Purpose) (net.Conn, *wire.Reader, error) {
+	dialCtx, cancel := context.WithTimeout(ctx, dialTimeout)
+	defer cancel()
+	nc, err := (&net.Dialer{}).DialContext(dialCtx, "tcp", l.address())
+	if err != nil {
+		return nil, nil, block.Wrap(block.Unavailable, err, "node %s", l.node)
+	}
+	r := wire.NewReader(nc)
+	if err := l.greet(nc, r, purpose); err != nil {
+		nc.Close()
+		return nil, nil, block.Wrap(block.KindOf(err), err, "node %s at %s", l.node, l.address())
+	}
+	return nc, r, nil
+}
+
+func (l *link) greet(nc net.Conn, r *wire.Reader, purpose wire.Purpose) error {
+	_ = nc.SetDeadline(l.pool.cfg.Clock.Now().Add(greetTimeout))
+	hello := wire.Hello{Cluster: l.pool.cfg.Cluster, Disk: l.disk, Purpose: purpose, Node: l.node, Sender: l.pool.cfg.Name}
+	if _, err := nc.Write(hello.Append(nil, 0)); err != nil {
+		return err
+	}
+	h, meta, err := r.Next()
+	if err != nil {
+		return err
+	}
+	switch h.Type {
+	case wire.TypeWelcome:
+		var m wire.Welcome
+		if err := m.Decode(meta); err != nil {
+			return err
+		}
+		if m.Cluster != hello.Cluster || m.Disk != hello.Disk || m.Node != hello.Node {
+			return block.Errorf(block.Mismatch, "node %s with disk %v answered, disk %v was called", m.Node, m.Disk, hello.Disk)
+		}
+		return nc.SetDeadline(noDeadline)
+	case wire.TypeRefuse:
+		var m wire.Refuse
+		if err := m.Decode(meta); err != nil {
+			return err
+		}
+		return m.Err()
+	}
+	return block.Errorf(block.Invalid, "%v is no answer to HELLO", h.Type)
+}
+
+var noDeadline time.Time
+
+// announce tells all groups that the connection has come or gone.
+func (l *link) announce(kind pg.InputKind) {
+	var b batch
+	for _, r := range l.allRoutes() {
+		if r.group != nil {
+			r.group.step(&b, pg.Input{Kind: kind, Member: r.member})
+		}
+	}
+	b.run()
+}
+
+// readAcks takes answers off the record connection until it ends, and carries
+// out what follows from all that are at hand before it waits for more.
+func (l *link) readAcks(r *wire.Reader) error {
+	var b batch
+	var ack wire.Ack
+	for {
+		h, meta, err := r.Next()
+		if err != nil {
+			return err
+		}
+		if h.PayloadLen != 0 {
+			return block.Errorf(block.Invalid, "%v frame with payload on a record connection", h.Type)
+		}
+		to := l.route(h.Tag)
+		switch h.Type {
+		case wire.TypeAck:
+			if err := ack.Decode(meta); err != nil {
+				return err
+			}
+			if to.group != nil && to.group.isFor(&ack.Identity, to.member) {
+				to.group.step(&b, pg.Input{Kind: pg.Acked, Member: to.member, Ack: &ack})
+			}
+		case wire.TypeRefuse:
+			var m wire.Refuse
+			if err := m.Decode(meta); err != nil {
+				return err
+			}
+			if to.group != nil {
+				to.group.step(&b, pg.Input{Kind: pg.Refused, Member: to.member, Refuse: &m})
+			}
+		default:
+			return block.Errorf(block.Invalid, "%v frame on a record connection", h.Type)
+		}
+		if !r.Buffered() {
+			b.run()
+		}
+	}
+}
