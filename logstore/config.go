@@ -30,7 +30,7 @@ const (
 	// DefaultSpares is how many zero-written files are kept ready.
 	DefaultSpares = 1
 	// MaxConfigBytes bounds the configuration of one segment.
-	MaxConfigBytes = 16 * block.KiB
+	MaxConfigBytes = 16 << 10
 	// MaxSegments bounds the segments of one store.
 	MaxSegments = 1 << 20
 )

@@ -52,8 +52,13 @@ func (d Damage) String() string {
 	return s
 }
 
+// Error makes a Damage the cause of an error, for errors.As.
+func (d Damage) Error() string { return d.String() }
+
 // err makes an error of d. Kind: Corrupt.
-func (d Damage) err() error { return block.Errorf(block.Corrupt, "%v", d) }
+func (d Damage) err() error {
+	return block.Wrap(block.Corrupt, d, "the log is damaged; another copy must be read")
+}
 
 // MaxDamages bounds the list that a store keeps; more are counted only.
 const MaxDamages = 1024

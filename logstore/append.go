@@ -1,0 +1,382 @@
+package logstore
+
+import (
+	"slices"
+	"time"
+
+	"github.com/sextantdisk/sextant/internal/block"
+	"github.com/sextantdisk/sextant/internal/invariant"
+	"github.com/sextantdisk/sextant/internal/slab"
+)
+
+// statusEvery is after how many settled records a STATUS rides along with a
+// segment's next batch, so that a replay settles them again.
+const statusEvery = 512
+
+// batch is what the leader builds, writes and applies. It is used again for
+// each batch; whoever leads owns it.
+type batch struct {
+	items   []item
+	used    int    // bytes of the header
+	payload pageNo // pages of payload
+	mark    bool   // it ends with a SYNCMARK
+	tickets []*Ticket
+
+	header []byte // aligned, maxHeaderPages long
+	iov    [][]byte
+	bounce []*slab.Buffer
+}
+
+// item is one record of a batch.
+type item struct {
+	seg     *Segment
+	d       descriptor
+	sums    []block.Sum
+	payload []byte
+	own     *ownRecord
+}
+
+func newBatch() batch { return batch{header: alignedPages(maxHeaderPages)} }
+
+func (b *batch) reset() {
+	clear(b.items)
+	clear(b.tickets)
+	clear(b.iov)
+	clear(b.bounce)
+	b.items, b.tickets, b.iov, b.bounce = b.items[:0], b.tickets[:0], b.iov[:0], b.bounce[:0]
+	b.used, b.payload, b.mark = batchHeaderSize, 0, false
+}
+
+func (b *batch) headerPages() int { return (b.used + pageSize - 1) / pageSize }
+
+// pages is the length of the batch.
+func (b *batch) pages() pageNo { return pageNo(b.headerPages()) + b.payload }
+
+// add puts a record in, if it fits into room pages and a batch.
+func (b *batch) add(it item, room pageNo, limit block.ByteCount) bool {
+	used, payload := b.used+it.d.size(), b.payload+pageNo(it.d.payload())
+	header := (used + pageSize - 1) / pageSize
+	switch {
+	case pageNo(header)+payload > room || header > maxHeaderPages || len(b.items) == maxBatchRecords:
+		return false
+	case payload.bytes() > limit && len(b.items) > 0:
+		return false
+	}
+	b.used, b.payload = used, payload
+	b.items = append(b.items, it)
+	return true
+}
+
+// lead writes one batch of what is queued and ends the tickets that are done
+// with it. The caller has become the leader; only one goroutine is.
+func (s *Store) lead() {
+	s.mu.Lock()
+	s.backlog = append(s.backlog, s.mu.queue...)
+	clear(s.mu.queue)
+	s.mu.queue = s.mu.queue[:0]
+	failed := s.mu.failed
+	s.mu.Unlock()
+
+	err := failed
+	s.batch.reset()
+	if err == nil {
+		s.build()
+		err = s.write()
+	}
+	if block.KindOf(err) != block.NoSpace && err != nil {
+		s.fail(err)
+	}
+	if err == nil {
+		s.apply()
+	}
+	s.conclude(err)
+}
+
+// build fills s.batch from the backlog, rolling over to a new file when the
+// first record does not fit into this one.
+func (s *Store) build() {
+	b := &s.batch
+	room := s.head.room()
+	if !s.gather(room) && len(b.items) == 0 {
+		room = pageNo(s.cfg.FileSize/pageSize) - headerCopies // write will roll over
+		s.gather(room)
+	}
+	for i := 0; i < len(b.items) && !b.mark; i++ { // b.items grows while it is walked
+		if g := b.items[i].seg; g != nil && g.settled.Load() >= statusEvery && !g.dropped.Load() {
+			s.addStatus(g, room)
+		}
+	}
+}
+
+// gather takes records from the backlog until one does not fit; it tells
+// whether all did.
+func (s *Store) gather(room pageNo) bool {
+	for _, t := range s.backlog {
+		if t.done {
+			continue
+		}
+		s.batch.tickets = append(s.batch.tickets, t)
+		for t.at.step < len(t.steps) {
+			st := &t.steps[t.at.step]
+			for t.at.rec < st.len() {
+				if !s.addRecord(st, t.at.rec, room) {
+					return false
+				}
+				t.at.rec++
+			}
+			t.at.step, t.at.rec = t.at.step+1, 0
+		}
+	}
+	return true
+}
+
+func (s *Store) addRecord(st *step, i int, room pageNo) bool {
+	if own := st.own; own != nil {
+		return s.addOwn(st.seg, own, room)
+	}
+	r := &st.recs[i]
+	return s.batch.add(item{
+		seg:     st.seg,
+		d:       descriptor{seg: st.seg.idx, block: uint32(r.Block), lsn: r.LSN, prev: r.Prev, count: uint32(r.Count), typ: r.Type},
+		sums:    r.Sums,
+		payload: r.Payload,
+	}, room, s.cfg.MaxBatchBytes)
+}
+
+func (s *Store) addOwn(g *Segment, own *ownRecord, room pageNo) bool {
+	it := item{seg: g, d: own.d, sums: own.sums, payload: own.payload, own: own}
+	switch own.d.typ {
+	case TypeSyncMark:
+		s.addStatuses(room)
+		s.batch.mark = s.batch.add(it, room, s.cfg.MaxBatchBytes)
+		return s.batch.mark
+	case TypeStatus:
+		it.d = g.status()
+		it.d.flags = own.d.flags
+	case TypeConfig:
+		if own.d.flags&flagCreated == 0 {
+			it.d.block = g.status().block
+		}
+	}
+	return s.batch.add(it, room, s.cfg.MaxBatchBytes)
+}
+
+// addStatuses adds a STATUS for each segment that has news, keeping room for
+// a SYNCMARK.
+func (s *Store) addStatuses(room pageNo) {
+	s.stale = slices.DeleteFunc(s.stale, func(g *Segment) bool { return g.dropped.Load() })
+	for _, g := range s.stale {
+		if len(s.batch.items) == maxBatchRecords-1 || !s.addStatus(g, room) {
+			return
+		}
+	}
+}
+
+// addStatus adds what g knows as of the last batch. A STATUS speaks of what
+// is before its own batch only, also where it says that all is well.
+func (s *Store) addStatus(g *Segment, room pageNo) bool {
+	g.settled.Store(0)
+	return s.batch.add(item{seg: g, d: g.status()}, room, s.cfg.MaxBatchBytes)
+}
+
+// write makes the batch durable at the head of the log. Error kinds: NoSpace
+// (nothing has happened, or nothing that counts), Unavailable.
+func (s *Store) write() error {
+	b := &s.batch
+	if len(b.items) == 0 {
+		return nil
+	}
+	if b.pages() > s.head.room() {
+		if err := s.roll(); err != nil {
+			return err
+		}
+		if b.pages() > s.head.room() {
+			invariant.Violated("batch of %d pages does not fit into a new file of %d", b.pages(), s.head.room())
+		}
+	}
+	h := &s.head
+	if end := h.next + b.pages(); end > pageNo(h.file.zeroed.Load()) {
+		if err := s.filer.extend(h.file, h.writer, end); err != nil {
+			return err
+		}
+		s.filler.nudge()
+	}
+	s.encode()
+	start := s.cfg.Clock.Now()
+	if err := h.writer.WritevAt(b.iov, h.next.at()); err != nil {
+		return diskError(err, "writing", h.file.name)
+	}
+	if err := h.writer.Sync(); err != nil {
+		return block.Wrap(block.Unavailable, err, "the disk failed: syncing %s", h.file.name)
+	}
+	s.flushed(s.cfg.Clock.Now().Sub(start))
+	return nil
+}
+
+// encode fills the batch's header pages and the list of what to write.
+func (s *Store) encode() {
+	b, h := &s.batch, &s.head
+	p := b.header[:b.headerPages()*pageSize]
+	clear(p)
+	rest := p[batchHeaderSize:]
+	b.iov = append(b.iov, p)
+	for i := range b.items {
+		it := &b.items[i]
+		rest = it.d.encode(rest, it.sums)
+		if len(it.payload) == 0 {
+			continue
+		}
+		if h.writer.Direct() && !aligned(it.payload) {
+			c := copied(it.payload)
+			b.bounce = append(b.bounce, c)
+			b.iov = append(b.iov, c.Bytes())
+			continue
+		}
+		b.iov = append(b.iov, it.payload)
+	}
+	hd := batchHeader{
+		nonce: h.file.header.nonce, file: h.file.header.seq, page: h.next, seq: s.nextBatch,
+		headerPages: b.headerPages(), records: len(b.items), payloadPages: b.payload,
+		prevPage: h.lastPage, used: b.used,
+	}
+	hd.encode(p)
+}
+
+// flushed counts a durable batch.
+func (s *Store) flushed(d time.Duration) {
+	b := &s.batch
+	for _, c := range b.bounce {
+		c.Release()
+	}
+	s.stats.batches.Add(1)
+	s.stats.records.Add(uint64(len(b.items)))
+	s.stats.bytes.Add(uint64(b.pages().bytes()))
+	s.cfg.Observer.Flushed(len(b.items), b.pages().bytes(), d)
+}
+
+// apply brings the durable batch into the indexes, in the order of the log,
+// and moves the head on.
+func (s *Store) apply() {
+	b, h := &s.batch, &s.head
+	if len(b.items) == 0 {
+		return
+	}
+	at := h.next + pageNo(b.headerPages())
+	for i := 0; i < len(b.items); {
+		g := b.items[i].seg
+		if g == nil {
+			i++
+			continue
+		}
+		g.mu.Lock()
+		for i < len(b.items) && b.items[i].seg == g {
+			it := &b.items[i]
+			if it.d.typ.isChange() {
+				h.file.note(g.idx, it.d.lsn)
+			}
+			g.applyLocked(&it.d, it.sums, dataAt(h.file.header.seq, at), it.ownConfig())
+			at += pageNo(it.d.payload())
+			i++
+		}
+		g.publishLocked()
+		g.mu.Unlock()
+		s.noteStale(g)
+	}
+	h.lastPage = h.next
+	h.next += b.pages()
+	h.file.end.Store(uint32(h.next))
+	if h.lastPage/growStep != h.next/growStep {
+		s.filler.nudge()
+	}
+	s.nextBatch++
+	s.settleStatuses()
+	for i := range b.items {
+		if own := b.items[i].own; own != nil && own.done != nil {
+			own.done()
+		}
+	}
+}
+
+func (it *item) ownConfig() []byte {
+	if it.own == nil {
+		return nil
+	}
+	return it.own.config
+}
+
+// noteStale remembers that g has news for a STATUS.
+func (s *Store) noteStale(g *Segment) {
+	if !g.stale {
+		g.stale = true
+		s.stale = append(s.stale, g)
+	}
+}
+
+// settleStatuses forgets the news that a SYNCMARK batch has told, and lets
+// the keeper know when there is something to prove.
+func (s *Store) settleStatuses() {
+	if !s.batch.mark {
+		s.keeper.unmarked()
+		return
+	}
+	for i := range s.batch.items {
+		if it := &s.batch.items[i]; it.d.typ == TypeStatus {
+			it.seg.stale = false
+		}
+	}
+	s.stale = slices.DeleteFunc(s.stale, func(g *Segment) bool { return !g.stale })
+	s.keeper.marked(len(s.stale) > 0)
+}
+
+// conclude ends the tickets that are done with this batch, or that failed
+// with it.
+func (s *Store) conclude(err error) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	if s.mu.failed != nil { // also when another one found the disk failed meanwhile
+		for _, t := range s.backlog {
+			s.finishLocked(t, s.mu.failed)
+		}
+	}
+	for _, t := range s.batch.tickets {
+		if err != nil {
+			s.finishLocked(t, err)
+		} else if t.at.step == len(t.steps) {
+			s.finishLocked(t, nil)
+		}
+	}
+	s.compactLocked()
+}
+
+// compactLocked takes finished tickets out of the backlog.
+func (s *Store) compactLocked() {
+	s.backlog = slices.DeleteFunc(s.backlog, func(t *Ticket) bool { return t.done })
+}
+
+// roll goes over to the next file. What was written is durable: the new
+// file's header says where the old one ends. Error kinds: NoSpace,
+// Unavailable.
+func (s *Store) roll() error {
+	old := s.head
+	prev, end := s.lastSeq, old.next
+	hd, err := s.filer.make(s.lastSeq+1, prev, end, s.nextBatch)
+	if err != nil {
+		return err
+	}
+	s.install(hd)
+	if old.writer != nil {
+		if err := old.writer.Close(); err != nil {
+			return diskError(err, "closing", old.file.name)
+		}
+	}
+	return nil
+}
+
+// install makes hd the head.
+func (s *Store) install(hd head) {
+	invariant.That(hd.file.header.seq == s.lastSeq+1, "file numbers ascend by one")
+	s.lastSeq = hd.file.header.seq
+	s.head = hd
+	s.files.Store(s.files.Load().with(hd.file))
+	s.filler.work(hd.file)
+}

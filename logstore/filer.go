@@ -1,0 +1,259 @@
+package logstore
+
+import (
+	"crypto/rand"
+	"encoding/binary"
+	"errors"
+	"fmt"
+	"path"
+	"sync"
+	"syscall"
+
+	"github.com/sextantdisk/sextant/internal/block"
+	"github.com/sextantdisk/sextant/internal/slab"
+	"github.com/sextantdisk/sextant/internal/vfs"
+)
+
+// filer makes log files: in advance, zero-written, as spares, or at once,
+// short and growing, when no spare is ready. An fdatasync of blocks that were
+// written before costs half of one that must also record new extents, and
+// cannot run out of space.
+//
+// Names tell how far a file is: new-N is being written, spare-N is whole and
+// zero, log-S has a durable header. Each step is durable before the next.
+type filer struct {
+	fs       vfs.FS
+	dir      string
+	disk     block.DiskID
+	fileSize block.ByteCount
+	capacity block.ByteCount // 0: no bound
+	mode     vfs.Mode        // vfs.Direct or 0
+	// growing is a token: who holds it may extend a file.
+	growing chan struct{}
+
+	mu struct {
+		sync.Mutex
+		spares  []string
+		nextNew uint32
+		planned block.ByteCount // full lengths of log files and spares
+	}
+}
+
+const (
+	// growStep is the least that a file grows by.
+	growStep = pageNo(1 * block.MiB / pageSize)
+	// zeroChunk is what one zero-write covers.
+	zeroChunk = pageNo(256 * block.KiB / pageSize)
+)
+
+func newFiler(fs vfs.FS, dir string, disk block.DiskID, cfg *Config) *filer {
+	r := &filer{fs: fs, dir: dir, disk: disk, fileSize: cfg.FileSize, capacity: cfg.Capacity, growing: make(chan struct{}, 1)}
+	if cfg.Direct == DirectAuto {
+		r.mode = vfs.Direct
+	}
+	return r
+}
+
+// diskError gives an error of the file system a kind: NoSpace goes by, all
+// else ends the log (rule S3).
+func diskError(err error, what, name string) error {
+	if err == nil {
+		return nil
+	}
+	if errors.Is(err, syscall.ENOSPC) || errors.Is(err, syscall.EDQUOT) {
+		return block.Wrap(block.NoSpace, err, "the disk is full: %s %s", what, name)
+	}
+	return block.Wrap(block.Unavailable, err, "the disk failed: %s %s", what, name)
+}
+
+// reserve counts a new file of full length in. Error kind: NoSpace.
+func (r *filer) reserve() (name string, err error) {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	if r.capacity > 0 && r.mu.planned+r.fileSize > r.capacity {
+		return "", block.Errorf(block.NoSpace, "log files take %v of the %v that the store may use", r.mu.planned, r.capacity)
+	}
+	r.mu.planned += r.fileSize
+	r.mu.nextNew++
+	return fmt.Sprintf("%s%08x", newPrefix, r.mu.nextNew), nil
+}
+
+func (r *filer) unreserve() {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	r.mu.planned -= r.fileSize
+}
+
+// adopt counts a file found at opening in.
+func (r *filer) adopt(size block.ByteCount) {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	r.mu.planned += size
+}
+
+func (r *filer) adoptSpare(name string, n uint32, size block.ByteCount) {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	r.mu.spares = append(r.mu.spares, name)
+	r.mu.planned += size
+	r.mu.nextNew = max(r.mu.nextNew, n)
+}
+
+func (r *filer) takeSpare() (string, bool) {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	if len(r.mu.spares) == 0 {
+		return "", false
+	}
+	name := r.mu.spares[0]
+	r.mu.spares = r.mu.spares[1:]
+	return name, true
+}
+
+func (r *filer) spares() int {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	return len(r.mu.spares)
+}
+
+// head is the file that batches are appended to. Its leader owns it.
+type head struct {
+	file     *logFile
+	writer   vfs.File
+	next     pageNo // where the next batch goes
+	lastPage pageNo // where the last batch of this file began, or 0
+}
+
+// room is how many pages are left.
+func (h *head) room() pageNo {
+	if h.file == nil {
+		return 0
+	}
+	return h.file.header.pages - h.next
+}
+
+// make makes the next log file ready for its first batch, durably. Error
+// kinds: NoSpace, Unavailable.
+func (r *filer) make(seq, prev fileSeq, prevValid pageNo, first batchSeq) (head, error) {
+	name, ok := r.takeSpare()
+	if !ok {
+		var err error
+		if name, err = r.reserve(); err != nil {
+			return head{}, err
+		}
+	}
+	hd, err := r.activate(name, ok, fileHeader{
+		disk: r.disk, seq: seq, kind: fileHot, prevSeq: prev, prevValid: prevValid,
+		nonce: newNonce(), firstBatch: first, pages: pageNo(r.fileSize / pageSize),
+	})
+	if err != nil && !ok {
+		r.unreserve()
+		_ = r.fs.Remove(path.Join(r.dir, name)) // it may not exist; a leftover is removed at the next opening
+	}
+	return hd, err
+}
+
+func newNonce() uint64 {
+	var b [8]byte
+	_, _ = rand.Read(b[:]) // never fails (crypto/rand)
+	return binary.LittleEndian.Uint64(b[:])
+}
+
+// activate turns a spare, or a file made now, into the log file that h says.
+func (r *filer) activate(name string, spare bool, h fileHeader) (hd head, err error) {
+	full := path.Join(r.dir, name)
+	mode := vfs.ReadWrite | r.mode
+	if !spare {
+		mode |= vfs.Create
+	}
+	w, err := r.fs.OpenFile(full, mode)
+	if err != nil {
+		return hd, diskError(err, "opening", name)
+	}
+	defer func() {
+		if err != nil {
+			w.Close()
+		}
+	}()
+	size, err := w.Size()
+	if err != nil {
+		return hd, diskError(err, "examining", name)
+	}
+	zeroed := pageNo(size / pageSize)
+	if spare {
+		h.pages = zeroed
+	} else if zeroed, err = r.zero(w, name, 0, min(growStep, h.pages)); err != nil {
+		return hd, err
+	}
+	if err := writeHeader(w, &h, name); err != nil {
+		return hd, err
+	}
+	logPath := path.Join(r.dir, logName(h.seq))
+	if err := r.fs.Rename(full, logPath); err != nil {
+		return hd, diskError(err, "renaming", name)
+	}
+	if err := r.fs.SyncDir(r.dir); err != nil {
+		return hd, diskError(err, "syncing", r.dir)
+	}
+	reader, err := r.fs.OpenFile(logPath, vfs.ReadOnly)
+	if err != nil {
+		return hd, diskError(err, "opening", logPath)
+	}
+	f := newLogFile(logName(h.seq), h, reader)
+	f.zeroed.Store(uint32(zeroed))
+	return head{file: f, writer: w, next: headerCopies}, nil
+}
+
+func writeHeader(w vfs.File, h *fileHeader, name string) error {
+	buf := slab.Get(headerCopies * pageSize)
+	defer buf.Release()
+	p := buf.Bytes()
+	clear(p)
+	for i := range headerCopies {
+		h.encode(p[i*pageSize : (i+1)*pageSize])
+	}
+	if err := w.WritevAt([][]byte{p}, 0); err != nil {
+		return diskError(err, "writing", name)
+	}
+	return diskError(w.SyncMeta(), "syncing", name)
+}
+
+// zero writes zeroes to pages [from, to) and makes them and the file's length
+// durable (trap T18). It returns to.
+func (r *filer) zero(w vfs.File, name string, from, to pageNo) (pageNo, error) {
+	buf := zeroes()
+	for p := from; p < to; p += zeroChunk {
+		n := min(zeroChunk, to-p)
+		if err := w.WritevAt([][]byte{buf[:n*pageSize]}, p.at()); err != nil {
+			return from, diskError(err, "zero-writing", name)
+		}
+	}
+	if err := w.SyncMeta(); err != nil {
+		return from, diskError(err, "syncing", name)
+	}
+	return to, nil
+}
+
+// zeroes is zeroChunk pages of zeroes, aligned, shared, not to be written to.
+var zeroes = sync.OnceValue(func() []byte {
+	b := slab.Get(int(zeroChunk) * pageSize).Bytes()
+	clear(b)
+	return b
+})
+
+// extend zero-writes f up to page to, at least growStep more, through w. Who
+// appends and who fills in advance may call it at the same time; each must
+// have a descriptor of its own, because a write error is told to each
+// descriptor once. Error kinds: NoSpace, Unavailable.
+func (r *filer) extend(f *logFile, w vfs.File, to pageNo) error {
+	r.growing <- struct{}{}
+	defer func() { <-r.growing }()
+	from := pageNo(f.zeroed.Load())
+	if from >= to {
+		return nil
+	}
+	to = min(max(to, from+growStep), f.header.pages)
+	done, err := r.zero(w, f.name, from, to)
+	f.zeroed.Store(uint32(done))
+	return err
+}

@@ -1,0 +1,190 @@
+package logstore
+
+import (
+	"github.com/sextantdisk/sextant/internal/block"
+)
+
+// version is what the index keeps of a change to a segment: the value that
+// travels with it through the chain.
+type version struct {
+	typ   RecordType
+	block block.Index
+	count block.Count
+	loc   location    // of the first block of a WRITE; the others follow
+	sum   block.Sum   // of the first block
+	sums  []block.Sum // of all blocks, if there is more than one
+}
+
+// narrowBlocks is up to how many blocks a ZERO or TRIM is indexed by block,
+// like a WRITE; longer ones are kept as ranges.
+const narrowBlocks = block.MaxRecordBlocks
+
+func (v *version) narrow() bool { return v.count <= narrowBlocks }
+
+// at is the location and checksum of the version's block i.
+func (v *version) at(i int) (location, block.Sum) {
+	switch {
+	case v.typ == TypeZero:
+		return location{flags: locZero}, 0
+	case v.typ == TypeTrim:
+		return location{flags: locTrim}, 0
+	case v.sums == nil:
+		return v.loc, v.sum
+	}
+	return v.loc.plus(i), v.sums[i]
+}
+
+// hot is the part of a segment's index above the floor: for each block its
+// versions on the chain, and the long zeroed ranges.
+//
+// A block's versions form a list through nodes, newest first; records join at
+// the new end, settle at the old end, and leave at the new end, all in one
+// step however long the list is. Nodes have no pointers.
+//
+// Invariant: each list descends by LSN; wide ascends by LSN.
+type hot struct {
+	blocks map[block.Index]ends
+	nodes  []node // nodes[0] is not used: 0 is no node
+	free   uint32 // list of unused nodes, through older
+	wide   []wide
+	data   int // nodes of data
+}
+
+type ends struct{ newest, oldest uint32 }
+
+type node struct {
+	lsn          block.LSN
+	loc          location
+	sum          block.Sum
+	newer, older uint32
+}
+
+// wide is a zeroed range of more than narrowBlocks.
+type wide struct {
+	lsn   block.LSN
+	first block.Index
+	count block.Count
+	flags uint16
+}
+
+func (w *wide) covers(b block.Index) bool { return b >= w.first && uint64(b) < w.end() }
+
+func (w *wide) end() uint64 { return uint64(w.first) + uint64(w.count) }
+
+// find is the newest version of b at or below lsn, or nil.
+func (h *hot) find(b block.Index, at block.LSN) *node {
+	e, ok := h.blocks[b]
+	if !ok {
+		return nil
+	}
+	for i := e.newest; i != 0; i = h.nodes[i].older {
+		if h.nodes[i].lsn <= at {
+			return &h.nodes[i]
+		}
+	}
+	return nil
+}
+
+// push adds the newest version of b.
+func (h *hot) push(b block.Index, lsn block.LSN, loc location, sum block.Sum) {
+	if h.blocks == nil {
+		h.blocks = make(map[block.Index]ends)
+		h.nodes = make([]node, 1, 64)
+	}
+	i := h.free
+	if i != 0 {
+		h.free = h.nodes[i].older
+	} else {
+		h.nodes = append(h.nodes, node{})
+		i = uint32(len(h.nodes) - 1)
+	}
+	e := h.blocks[b]
+	h.nodes[i] = node{lsn: lsn, loc: loc, sum: sum, older: e.newest}
+	if e.newest != 0 {
+		h.nodes[e.newest].newer = i
+	} else {
+		e.oldest = i
+	}
+	e.newest = i
+	h.blocks[b] = e
+	if loc.flags == locData {
+		h.data++
+	}
+}
+
+// pop takes the newest version of b away.
+func (h *hot) pop(b block.Index) node {
+	e := h.blocks[b]
+	i := e.newest
+	n := h.nodes[i]
+	e.newest = n.older
+	if n.older != 0 {
+		h.nodes[n.older].newer = 0
+	}
+	h.drop(b, e, i)
+	return n
+}
+
+// shift takes the oldest version of b away.
+func (h *hot) shift(b block.Index) node {
+	e := h.blocks[b]
+	i := e.oldest
+	n := h.nodes[i]
+	e.oldest = n.newer
+	if n.newer != 0 {
+		h.nodes[n.newer].older = 0
+	}
+	h.drop(b, e, i)
+	return n
+}
+
+func (h *hot) drop(b block.Index, e ends, i uint32) {
+	if e.newest == 0 || e.oldest == 0 {
+		delete(h.blocks, b)
+	} else {
+		h.blocks[b] = e
+	}
+	if h.nodes[i].loc.flags == locData {
+		h.data--
+	}
+	h.nodes[i] = node{older: h.free}
+	h.free = i
+	if len(h.blocks) == 0 {
+		h.nodes, h.free = h.nodes[:1], 0
+	}
+}
+
+// move changes where a version of b lies, if one lies at from.
+func (h *hot) move(b block.Index, from, to location) (moved bool) {
+	for i := h.blocks[b].newest; i != 0; i = h.nodes[i].older {
+		if h.nodes[i].loc == from {
+			h.nodes[i].loc = to
+			moved = true
+		}
+	}
+	return moved
+}
+
+// wideAt is the newest of the ranges in ws that covers b.
+func wideAt(ws []wide, b block.Index) *wide {
+	for i := len(ws) - 1; i >= 0; i-- {
+		if ws[i].covers(b) {
+			return &ws[i]
+		}
+	}
+	return nil
+}
+
+// overlapping appends the ranges at or below lsn that touch [first, end).
+func (h *hot) overlapping(dst []wide, at block.LSN, first block.Index, end uint64) []wide {
+	for i := range h.wide {
+		w := &h.wide[i]
+		if w.lsn > at {
+			break
+		}
+		if w.end() > uint64(first) && uint64(w.first) < end {
+			dst = append(dst, *w)
+		}
+	}
+	return dst
+}

@@ -1,0 +1,133 @@
+package logstore
+
+import (
+	"encoding/binary"
+	"fmt"
+	"math/rand/v2"
+	"testing"
+
+	"go.uber.org/goleak"
+
+	"github.com/sextantdisk/sextant/internal/block"
+	"github.com/sextantdisk/sextant/internal/slab"
+	"github.com/sextantdisk/sextant/internal/vfs"
+	"github.com/sextantdisk/sextant/internal/vfs/memfs"
+)
+
+func TestMain(m *testing.M) { goleak.VerifyTestMain(m) }
+
+// The vocabulary of this package's tests.
+
+var (
+	diskA = block.DiskID{1: 0xa}
+	diskB = block.DiskID{1: 0xb}
+)
+
+func segID(n int) block.SegmentID { return block.SegmentID{0: 1, 15: byte(n)} }
+
+func lsn(e block.VolumeEpoch, s block.Seq) block.LSN { return block.MakeLSN(e, s) }
+
+func must(t testing.TB, err error) {
+	t.Helper()
+	if err != nil {
+		t.Fatal(err)
+	}
+}
+
+func wantKind(t testing.TB, err error, k block.Kind) {
+	t.Helper()
+	if block.KindOf(err) != k || err == nil {
+		t.Fatalf("got error %v (%v), want kind %v", err, block.KindOf(err), k)
+	}
+}
+
+// small is a store of tiny files, for tests that cross their borders.
+func small() Config {
+	return Config{FileSize: 128 * block.KiB, Spares: -1, MaxBatchBytes: block.MaxRecordBytes}
+}
+
+func open(t testing.TB, fs vfs.FS, cfg Config) *Store {
+	t.Helper()
+	s, err := Open(fs, "/store", diskA, cfg)
+	must(t, err)
+	t.Cleanup(func() { _ = s.Close() })
+	return s
+}
+
+// stamp is n blocks whose content tells the LSN and the block.
+func stamp(l block.LSN, first block.Index, n int) []byte {
+	p := slab.Get(n * block.Size).Bytes()
+	for i := range n {
+		b := p[i*block.Size : (i+1)*block.Size]
+		clear(b)
+		binary.LittleEndian.PutUint64(b, uint64(l))
+		binary.LittleEndian.PutUint64(b[8:], uint64(first)+uint64(i))
+		binary.LittleEndian.PutUint64(b[block.Size-8:], uint64(l)^uint64(first))
+	}
+	return p
+}
+
+func write(l, prev block.LSN, first block.Index, n int) Record {
+	r := Record{Type: TypeWrite, LSN: l, Prev: prev, Block: first, Count: block.Count(n), Payload: stamp(l, first, n)}
+	for i := range n {
+		r.Sums = append(r.Sums, block.Checksum(r.Payload[i*block.Size:(i+1)*block.Size]))
+	}
+	return r
+}
+
+func zero(l, prev block.LSN, first block.Index, n block.Count) Record {
+	return Record{Type: TypeZero, LSN: l, Prev: prev, Block: first, Count: n}
+}
+
+func trim(l, prev block.LSN, first block.Index, n block.Count) Record {
+	return Record{Type: TypeTrim, LSN: l, Prev: prev, Block: first, Count: n}
+}
+
+func epochOpen(l, prev block.LSN) Record { return Record{Type: TypeEpochOpen, LSN: l, Prev: prev} }
+
+func put(t testing.TB, g *Segment, recs ...Record) {
+	t.Helper()
+	must(t, g.Enqueue(recs).Wait())
+}
+
+func create(t testing.TB, s *Store, n int) *Segment {
+	t.Helper()
+	g, err := s.CreateSegment(segID(n), 1, []byte(fmt.Sprintf("segment %d", n)))
+	must(t, err)
+	return g
+}
+
+func segment(t testing.TB, s *Store, n int) *Segment {
+	t.Helper()
+	g, ok := s.Segment(segID(n))
+	if !ok {
+		t.Fatalf("segment %d is gone", n)
+	}
+	return g
+}
+
+// owner tells which LSN wrote a block as of at, 0 for zeroes, and fails the
+// test if the content is not what that LSN wrote.
+func owner(t testing.TB, g *Segment, at block.LSN, b block.Index) block.LSN {
+	t.Helper()
+	r := ReadResult{Buf: make([]byte, block.Size)}
+	must(t, g.ReadAt(at, b, 1, &r))
+	return ownerOf(t, &r, b)
+}
+
+func ownerOf(t testing.TB, r *ReadResult, b block.Index) block.LSN {
+	t.Helper()
+	if len(r.Sums) == 0 {
+		return 0
+	}
+	p := r.Data()
+	if got := block.Index(binary.LittleEndian.Uint64(p[8:])); got != b {
+		t.Fatalf("block %d holds the bytes of block %d", b, got)
+	}
+	return block.LSN(binary.LittleEndian.Uint64(p))
+}
+
+func rng(seed uint64) *rand.Rand { return rand.New(rand.NewPCG(seed, 2)) }
+
+// newDisk is a memory disk on which a store can be opened.
+func newDisk() *memfs.FS { return memfs.New(0) }

@@ -1,0 +1,193 @@
+package logstore
+
+import (
+	"errors"
+	"io"
+	"path"
+	"sync"
+	"sync/atomic"
+
+	"github.com/sextantdisk/sextant/internal/block"
+	"github.com/sextantdisk/sextant/internal/vfs"
+)
+
+// logFile is one file of the log, open for reading through the page cache.
+//
+// References: the store holds one, each read one while it lasts. The file is
+// closed when the last one goes. A reader takes its reference under the lock
+// of the index in which it found the location, so that whoever moves blocks
+// away (which takes that lock) and then drops the store's reference knows
+// that no reader comes after.
+type logFile struct {
+	name   string // without folder
+	header fileHeader
+	reader vfs.File
+	refs   atomic.Int32
+	// zeroed is how many pages are zero-written and durable.
+	zeroed atomic.Uint32
+	// end is the page behind the last batch that is durable and applied.
+	end atomic.Uint32
+
+	mu struct {
+		sync.RWMutex
+		// spans tells for each segment with changes in this file between
+		// which LSNs they are.
+		spans map[segIndex]span
+		// gaps are damaged ranges that a scan of the file steps over.
+		gaps []gap
+	}
+}
+
+// span is a range of LSNs, both ends included.
+type span struct{ min, max block.LSN }
+
+// gap is a damaged range of pages: [from, to).
+type gap struct{ from, to pageNo }
+
+func newLogFile(name string, h fileHeader, reader vfs.File) *logFile {
+	f := &logFile{name: name, header: h, reader: reader}
+	f.refs.Store(1)
+	f.end.Store(headerCopies)
+	f.mu.spans = make(map[segIndex]span)
+	return f
+}
+
+// pin takes a reference; false if the file is closed.
+func (f *logFile) pin() bool {
+	for {
+		n := f.refs.Load()
+		if n == 0 {
+			return false
+		}
+		if f.refs.CompareAndSwap(n, n+1) {
+			return true
+		}
+	}
+}
+
+// unpin gives a reference back.
+func (f *logFile) unpin() error {
+	if f.refs.Add(-1) == 0 {
+		return f.reader.Close()
+	}
+	return nil
+}
+
+// read fills p from page on. Error kinds: Corrupt if the file ends before,
+// Unavailable.
+func (f *logFile) read(p []byte, from pageNo) error {
+	n, err := f.reader.ReadAt(p, from.at())
+	if err == nil {
+		return nil
+	}
+	if errors.Is(err, io.EOF) {
+		return block.Errorf(block.Corrupt, "log file %s ends at %d, inside of what was written", f.name, int64(from.at())+int64(n))
+	}
+	return block.Wrap(block.Unavailable, err, "log file %s cannot be read at %d", f.name, int64(from.at()))
+}
+
+// note widens the span of a segment.
+func (f *logFile) note(seg segIndex, l block.LSN) {
+	f.mu.Lock()
+	defer f.mu.Unlock()
+	s, ok := f.mu.spans[seg]
+	if !ok {
+		s = span{l, l}
+	}
+	f.mu.spans[seg] = span{min(s.min, l), max(s.max, l)}
+}
+
+func (f *logFile) span(seg segIndex) (span, bool) {
+	f.mu.RLock()
+	defer f.mu.RUnlock()
+	s, ok := f.mu.spans[seg]
+	return s, ok
+}
+
+func (f *logFile) addGap(g gap) {
+	f.mu.Lock()
+	defer f.mu.Unlock()
+	f.mu.gaps = append(f.mu.gaps, g)
+}
+
+// gapAt is where the log goes on if it is damaged at p; p itself if not.
+func (f *logFile) gapAt(p pageNo) pageNo {
+	f.mu.RLock()
+	defer f.mu.RUnlock()
+	for _, g := range f.mu.gaps {
+		if g.from == p {
+			return g.to
+		}
+	}
+	return p
+}
+
+// id is what a frame at page p of f must say.
+func (f *logFile) id(p pageNo) frameID {
+	return frameID{file: f.header.seq, nonce: f.header.nonce, page: p}
+}
+
+// openLogFile opens a log file and reads its header, from whichever copy is
+// whole; bad tells how many copies are not. Error kinds: Corrupt (no copy is
+// whole), Version, Unavailable.
+func openLogFile(fs vfs.FS, dir, name string) (f *logFile, bad int, err error) {
+	reader, err := fs.OpenFile(path.Join(dir, name), vfs.ReadOnly)
+	if err != nil {
+		return nil, 0, block.Wrap(block.Unavailable, err, "log file cannot be opened")
+	}
+	h, bad, err := readHeader(reader, name)
+	if err != nil {
+		reader.Close()
+		return nil, bad, err
+	}
+	f = newLogFile(name, h, reader)
+	size, err := reader.Size()
+	if err != nil {
+		reader.Close()
+		return nil, 0, block.Wrap(block.Unavailable, err, "log file cannot be examined")
+	}
+	f.zeroed.Store(uint32(min(size/pageSize, h.pages.bytes()/pageSize)))
+	return f, bad, nil
+}
+
+func readHeader(r vfs.File, name string) (h fileHeader, bad int, err error) {
+	var p [headerCopies * pageSize]byte
+	if _, err := r.ReadAt(p[:], 0); err != nil && !errors.Is(err, io.EOF) {
+		return h, 0, block.Wrap(block.Unavailable, err, "log file cannot be read")
+	}
+	found := false
+	for i := range headerCopies {
+		c, cerr := decodeFileHeader(p[i*pageSize : (i+1)*pageSize])
+		switch {
+		case block.KindOf(cerr) == block.Version:
+			return h, bad, cerr
+		case cerr != nil:
+			bad++
+			err = cerr
+		default:
+			h, found = c, true
+		}
+	}
+	if !found {
+		return h, bad, err
+	}
+	if logName(h.seq) != name {
+		return h, bad, block.Errorf(block.Corrupt, "log file %s says that it is %s: was it renamed or copied?", name, logName(h.seq))
+	}
+	return h, bad, nil
+}
+
+// fileTable is the set of log files; a new one is made for each change.
+type fileTable struct {
+	bySeq map[fileSeq]*logFile
+	all   []*logFile // in the order of the log
+}
+
+func (t *fileTable) with(f *logFile) *fileTable {
+	n := &fileTable{bySeq: make(map[fileSeq]*logFile, len(t.all)+1)}
+	n.all = append(append(n.all, t.all...), f)
+	for _, f := range n.all {
+		n.bySeq[f.header.seq] = f
+	}
+	return n
+}

@@ -1,0 +1,205 @@
+package logstore
+
+import (
+	"errors"
+	"io/fs"
+	"path"
+	"slices"
+
+	"github.com/sextantdisk/sextant/internal/block"
+	"github.com/sextantdisk/sextant/internal/vfs"
+)
+
+// Open opens the log in dir, or makes one if dir is empty. It locks dir.
+// Error kinds: Mismatch (another disk's log), Version (a newer format),
+// Unavailable (locked, or the disk failed), NoSpace, Invalid (cfg).
+//
+// All headers of the log are read; what was damaged is in Damage and in each
+// segment's State. A torn tail is not damage: what was being written when the
+// power went had not been acknowledged.
+func Open(fsys vfs.FS, dir string, disk block.DiskID, cfg Config) (*Store, error) {
+	cfg, err := cfg.normal()
+	if err != nil {
+		return nil, err
+	}
+	if disk.IsZero() {
+		return nil, block.Errorf(block.Invalid, "a log store needs a disk id")
+	}
+	if !cfg.ReadOnly {
+		if err := fsys.MkdirAll(dir); err != nil {
+			return nil, diskError(err, "making", dir)
+		}
+	}
+	lock, err := fsys.Lock(path.Join(dir, lockName))
+	if err != nil {
+		return nil, block.Wrap(block.Unavailable, err, "log store %s cannot be locked: is another daemon running on it?", dir)
+	}
+	s := newStore(fsys, dir, disk, cfg, lock)
+	if err := s.recover(); err != nil {
+		_ = s.release()
+		return nil, err
+	}
+	s.start()
+	return s, nil
+}
+
+func newStore(fsys vfs.FS, dir string, disk block.DiskID, cfg Config, lock interface{ Close() error }) *Store {
+	s := &Store{
+		fs: fsys, dir: dir, disk: disk, cfg: cfg, lock: lock, stop: make(chan struct{}),
+		maxRecord: cfg.FileSize - headerCopies*pageSize, filer: newFiler(fsys, dir, disk, &cfg), batch: newBatch(),
+	}
+	s.files.Store(&fileTable{bySeq: map[fileSeq]*logFile{}})
+	s.keeper = keeper{store: s, wake: make(chan struct{}, 1)}
+	s.filler = filler{store: s, wake: make(chan struct{}, 1)}
+	s.mu.segments = make(map[block.SegmentID]*Segment)
+	s.mu.byIndex = make(map[segIndex]*Segment)
+	s.mu.making = make(map[block.SegmentID]bool)
+	return s
+}
+
+// recover reads the log and makes the head ready.
+func (s *Store) recover() error {
+	parts, err := s.parts()
+	if err != nil {
+		return err
+	}
+	r := newReplay(s)
+	w := walker{parts: parts, v: r}
+	if err := w.walk(); err != nil {
+		closeParts(slices.DeleteFunc(parts, func(p logPart) bool {
+			return p.file != nil && s.files.Load().bySeq[p.seq] != nil
+		}))
+		return err
+	}
+	r.settle()
+	s.lastSeq, s.nextBatch = w.end.seq, w.end.batch+1
+	if s.cfg.ReadOnly {
+		return nil
+	}
+	s.keeper.open.Store(len(parts) > 0 && (!w.end.marked || len(s.stale) > 0))
+	if w.end.file != nil && !w.end.torn {
+		return s.resume(w.end)
+	}
+	s.head.next = w.end.page
+	if err := s.roll(); err != nil && block.KindOf(err) != block.NoSpace {
+		return err // a full disk can be read, and rolls over when it can
+	}
+	return nil
+}
+
+// parts lists the log files in order, with their headers, and puts the other
+// files in order. The last file is synced: what is read of it must not be
+// lost by the next crash (trap T16).
+func (s *Store) parts() ([]logPart, error) {
+	names, err := s.fs.List(s.dir)
+	if err != nil {
+		return nil, diskError(err, "listing", s.dir)
+	}
+	var parts []logPart
+	for _, name := range names {
+		if seq, ok := parseName(logPrefix, name); ok && seq != 0 {
+			parts = append(parts, logPart{seq: fileSeq(seq), name: name})
+			continue
+		}
+		if err := s.tidy(name); err != nil {
+			return nil, err
+		}
+	}
+	slices.SortFunc(parts, func(a, b logPart) int { return int(a.seq) - int(b.seq) })
+	for i := range parts {
+		if err := s.load(&parts[i], i+1 == len(parts)); err != nil {
+			closeParts(parts[:i+1])
+			return nil, err
+		}
+	}
+	return parts, nil
+}
+
+// closeParts closes files that did not get into the store's table.
+func closeParts(parts []logPart) {
+	for _, p := range parts {
+		if p.file != nil {
+			_ = p.file.unpin()
+		}
+	}
+}
+
+// load opens a log file. A file without a readable header is a part of the
+// log that is damaged; a foreign or newer one is refused.
+func (s *Store) load(p *logPart, last bool) (err error) {
+	if p.size, err = s.fs.Stat(s.file(p.name)); err != nil {
+		return diskError(err, "examining", p.name)
+	}
+	p.file, p.bad, err = openLogFile(s.fs, s.dir, p.name)
+	switch {
+	case block.KindOf(err) == block.Corrupt:
+		s.filer.adopt(p.size)
+		s.cfg.Logger.Error("log file has no readable header", "file", p.name, "err", err)
+		return nil
+	case err != nil:
+		return err
+	case p.file.header.disk != s.disk:
+		return block.Errorf(block.Mismatch, "log file %s belongs to disk %v, not to %v: is this another daemon's folder?", p.name, p.file.header.disk, s.disk)
+	}
+	s.filer.adopt(p.file.header.pages.bytes())
+	if last && !s.cfg.ReadOnly {
+		return diskError(p.file.reader.SyncMeta(), "syncing", p.name)
+	}
+	return nil
+}
+
+// tidy counts a spare in, and removes what a crash has left.
+func (s *Store) tidy(name string) error {
+	if s.cfg.ReadOnly {
+		return nil
+	}
+	remove := false
+	if _, ok := parseName(newPrefix, name); ok {
+		remove = true
+	}
+	if n, ok := parseName(sparePrefix, name); ok {
+		size, err := s.fs.Stat(s.file(name))
+		if err != nil {
+			return diskError(err, "examining", name)
+		}
+		if remove = size != s.cfg.FileSize; !remove {
+			s.filer.adoptSpare(name, n, size)
+		}
+	}
+	if !remove {
+		return nil
+	}
+	if err := s.fs.Remove(s.file(name)); err != nil && !errors.Is(err, fs.ErrNotExist) {
+		return diskError(err, "removing", name)
+	}
+	return nil
+}
+
+// resume goes on in the last file of the log.
+func (s *Store) resume(end logEnd) error {
+	w, err := s.fs.OpenFile(s.file(end.file.name), vfs.ReadWrite|s.filer.mode)
+	if err != nil {
+		return diskError(err, "opening", end.file.name)
+	}
+	end.file.end.Store(uint32(end.page))
+	s.head = head{file: end.file, writer: w, next: end.page, lastPage: end.lastPage}
+	s.filler.work(end.file)
+	return nil
+}
+
+// start begins the background tasks.
+func (s *Store) start() {
+	if s.cfg.ReadOnly {
+		return
+	}
+	for _, run := range []func(<-chan struct{}){s.keeper.run, s.filler.run} {
+		s.tasks.Add(1)
+		go func() {
+			defer s.tasks.Done()
+			run(s.stop)
+		}()
+	}
+	if s.keeper.open.Load() {
+		s.keeper.nudge()
+	}
+}

@@ -1,0 +1,144 @@
+package logstore
+
+import (
+	"github.com/sextantdisk/sextant/internal/block"
+)
+
+// replay brings a store's indexes up from its log: it visits a walk.
+type replay struct {
+	store *Store
+	segs  map[segIndex]*Segment
+	// dropped and orphans are numbers of segments that are not known: what
+	// comes for the first is late, what comes for the others is damage.
+	dropped, orphans map[segIndex]bool
+	top              segIndex // highest number seen
+	damaged          bool
+}
+
+func newReplay(s *Store) *replay {
+	return &replay{store: s, segs: map[segIndex]*Segment{}, dropped: map[segIndex]bool{}, orphans: map[segIndex]bool{}}
+}
+
+func (r *replay) file(f *logFile, bad int) error {
+	r.store.files.Store(r.store.files.Load().with(f))
+	if bad > 0 {
+		r.store.found(Damage{Kind: DamageHeader, File: f.name, Length: pageSize})
+	}
+	return nil
+}
+
+// damage makes all segments that exist here suspect.
+func (r *replay) damage(d Damage) error {
+	r.damaged = true
+	r.store.found(d)
+	for _, g := range r.segs {
+		g.mu.health.damage()
+	}
+	return nil
+}
+
+func (r *replay) batch(f *logFile, fr *frame, sc *scanner) error {
+	at, sums := fr.page+pageNo(fr.headerPages), fr.sums
+	for i := range fr.recs {
+		d := &fr.recs[i]
+		n := d.payload()
+		if d.typ != TypeSyncMark {
+			if err := r.record(f, d, sums[:n], at, sc); err != nil {
+				return err
+			}
+		}
+		at += pageNo(n)
+		sums = sums[n:]
+	}
+	f.end.Store(uint32(fr.end()))
+	return nil
+}
+
+func (r *replay) record(f *logFile, d *descriptor, sums []block.Sum, at pageNo, sc *scanner) error {
+	r.top = max(r.top, d.seg)
+	if r.dropped[d.seg] {
+		return nil
+	}
+	if d.typ == TypeConfig {
+		return r.config(f, d, sums, at, sc)
+	}
+	g := r.segs[d.seg]
+	if g == nil {
+		r.orphan(f, d, at)
+		return nil
+	}
+	if d.typ == TypeDrop {
+		g.dropped.Store(true)
+		delete(r.segs, d.seg)
+		r.dropped[d.seg] = true
+		return nil
+	}
+	if d.typ.isChange() {
+		f.note(d.seg, d.lsn)
+	}
+	g.stale = d.typ != TypeStatus
+	g.applyLocked(d, sums, dataAt(f.header.seq, at), nil)
+	return nil
+}
+
+// orphan notes, once, that records name a segment whose creation is lost.
+func (r *replay) orphan(f *logFile, d *descriptor, at pageNo) {
+	if r.orphans[d.seg] {
+		return
+	}
+	r.orphans[d.seg] = true
+	r.store.found(Damage{Kind: DamageOrphan, File: f.name, Offset: at.bytes()})
+}
+
+// config makes a segment or changes its configuration. A segment whose first
+// configuration is not flagged as its creation lost that to damage.
+func (r *replay) config(f *logFile, d *descriptor, sums []block.Sum, at pageNo, sc *scanner) error {
+	p := make([]byte, 0, len(sums)*pageSize)
+	good := true
+	err := sc.payload(at, len(sums), func(page []byte, i int) bool {
+		good = len(page) == pageSize && block.Checksum(page) == sums[i]
+		p = append(p, page...)
+		return good
+	})
+	if err != nil {
+		return err
+	}
+	id, config, ok := decodeConfig(p)
+	if !good || !ok {
+		return r.damage(Damage{Kind: DamagePayload, File: f.name, Offset: at.bytes(), Length: block.ByteCount(len(sums)) * pageSize})
+	}
+	g := r.segs[d.seg]
+	if g == nil {
+		g = &Segment{store: r.store, id: id, idx: d.seg}
+		r.segs[d.seg] = g
+		if d.flags&flagCreated == 0 {
+			g.mu.health.damage()
+		}
+	}
+	g.stale = true
+	g.applyLocked(d, nil, location{}, config)
+	return nil
+}
+
+// settle hands the segments over to the store.
+func (r *replay) settle() {
+	s := r.store
+	for _, g := range r.segs {
+		scl := g.mu.index.chain.SCL()
+		was := g.mu.health.declared
+		g.mu.health = health{declared: g.mu.health.damaged(scl)}
+		g.publishLocked()
+		g.settled.Store(0)
+		s.mu.segments[g.id], s.mu.byIndex[g.idx] = g, g
+		if g.mu.health.declared != was {
+			g.stale = true
+		}
+		if g.stale {
+			s.stale = append(s.stale, g)
+		}
+		if g.mu.health.declared {
+			s.cfg.Logger.Error("segment is damaged: it may have lost records above its SCL", "segment", g.id, "scl", scl)
+		}
+	}
+	s.mu.nextSeg = r.top + 1
+}

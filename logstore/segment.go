@@ -1,0 +1,189 @@
+package logstore
+
+import (
+	"sync"
+	"sync/atomic"
+
+	"github.com/sextantdisk/sextant/internal/block"
+	"github.com/sextantdisk/sextant/logstore/chain"
+)
+
+// Segment is one segment of a Store. Its methods may be called from any
+// goroutine.
+type Segment struct {
+	store *Store
+	id    block.SegmentID
+	idx   segIndex
+
+	scl     atomic.Uint64
+	offPath atomic.Int64 // pending and annulled records
+	dropped atomic.Bool
+	// settled counts the records that settled since the last STATUS.
+	settled atomic.Int64
+
+	// stale tells that a STATUS would tell something new, and that the
+	// segment is in store.stale. The leader owns it.
+	stale bool
+
+	// mu guards the index; it is held for look-ups and updates in memory,
+	// never across I/O.
+	mu struct {
+		sync.RWMutex
+		index    index
+		promised block.VolumeEpoch
+		config   []byte // replaced, never changed
+		health   health
+		bad      int // reads that found a wrong checksum
+		unlinked int // conflicting records
+	}
+}
+
+// health is what the log tells of damage that concerns a segment.
+//
+// A part of the log that was lost may have held records of any segment that
+// existed then: a record above what is now the highest, or a promise. A
+// STATUS from behind the damage tells the promise and the head of its time;
+// the segment has provably passed over the damage if its SCL has reached that
+// head: then nothing that was lost could be above the SCL. (That a later
+// record is complete is no proof: a higher one may have arrived before it,
+// out of order, and been lost.)
+type health struct {
+	// declared: a STATUS says that the segment was found damaged.
+	declared bool
+	// suspect: the log lost a part since then; proof: a STATUS came after
+	// that part, and proofHead was the head in it.
+	suspect   bool
+	proof     bool
+	proofHead block.LSN
+}
+
+// damage notes that a part of the log is lost here.
+func (h *health) damage() { h.suspect, h.proof = true, false }
+
+// status takes in what a STATUS says.
+func (h *health) status(flags uint8, head block.LSN) {
+	switch {
+	case flags&flagCleared != 0:
+		*h = health{}
+	case flags&flagDamaged != 0:
+		h.declared = true
+	case h.suspect && !h.proof:
+		h.proof, h.proofHead = true, head
+	}
+}
+
+// damaged is the verdict when all of the log was read.
+func (h *health) damaged(scl block.LSN) bool {
+	return h.declared || (h.suspect && !(h.proof && scl >= h.proofHead))
+}
+
+// ID is the segment's id.
+func (g *Segment) ID() block.SegmentID { return g.id }
+
+// SCL is the highest complete LSN, all of it durable. It is cheap.
+func (g *Segment) SCL() block.LSN { return block.LSN(g.scl.Load()) }
+
+// State is what the segment knows of itself.
+func (g *Segment) State() State {
+	g.mu.RLock()
+	defer g.mu.RUnlock()
+	x := &g.mu.index
+	return State{
+		SCL: x.chain.SCL(), Floor: x.chain.Floor(), Head: x.chain.Head(),
+		Promised: g.mu.promised, Config: g.mu.config,
+		Damaged: g.mu.health.declared, BadBlocks: g.mu.bad,
+		Bytes:   block.ByteCount(x.base.data+x.hot.data) * block.Size,
+		Pending: x.chain.Pending(), Annulled: x.chain.Annulled(),
+	}
+}
+
+// SetFloor tells that no read below lsn will come (PGMRPL, rule R13) and that
+// lsn will never be annulled. What is older than the newest version at or
+// below it is forgotten. A floor at or below the present one changes nothing.
+// It becomes durable lazily, with later batches. Error kind: Invalid, when
+// lsn is not on the complete chain.
+func (g *Segment) SetFloor(lsn block.LSN) error {
+	g.mu.Lock()
+	defer g.mu.Unlock()
+	return g.setFloorLocked(lsn)
+}
+
+func (g *Segment) setFloorLocked(lsn block.LSN) error {
+	c := &g.mu.index.chain
+	before := len(c.Path())
+	if !c.SetFloor(lsn, &g.mu.index) {
+		return block.Errorf(block.Invalid, "segment %v cannot settle %v: it is not on its chain, which ends at %v", g.id, lsn, c.SCL())
+	}
+	g.settled.Add(int64(before - len(c.Path())))
+	g.publishLocked()
+	return nil
+}
+
+// publishLocked shows the chain's state to those who do not take the lock.
+func (g *Segment) publishLocked() {
+	c := &g.mu.index.chain
+	g.scl.Store(uint64(c.SCL()))
+	g.offPath.Store(int64(c.Pending() + c.Annulled()))
+}
+
+// change links a record of a durable batch; loc is where its payload begins.
+func (g *Segment) changeLocked(d *descriptor, sums []block.Sum, loc location) chain.Verdict {
+	v := version{typ: d.typ, block: block.Index(d.block), count: block.Count(d.count)}
+	if d.typ == TypeWrite {
+		v.loc, v.sum = loc, sums[0]
+		if len(sums) > 1 {
+			v.sums = append([]block.Sum(nil), sums...)
+		}
+	}
+	verdict := g.mu.index.chain.Add(chain.Entry[version]{LSN: d.lsn, Prev: d.prev, Value: v}, &g.mu.index)
+	if verdict == chain.Conflict {
+		g.mu.unlinked++
+		g.store.cfg.Logger.Error("two records have one LSN; the later one is ignored",
+			"segment", g.id, "lsn", d.lsn, "prev", d.prev)
+	}
+	return verdict
+}
+
+// statusLocked is what a STATUS says now.
+func (g *Segment) statusLocked() descriptor {
+	c := &g.mu.index.chain
+	d := descriptor{seg: g.idx, typ: TypeStatus, block: uint32(g.mu.promised), lsn: c.Floor(), prev: c.Head()}
+	if g.mu.health.declared {
+		d.flags |= flagDamaged
+	}
+	return d
+}
+
+func (g *Segment) status() descriptor {
+	g.mu.RLock()
+	defer g.mu.RUnlock()
+	return g.statusLocked()
+}
+
+// applyLocked takes in one record of a durable batch, at run time and when
+// the log is replayed. loc is where its payload begins.
+func (g *Segment) applyLocked(d *descriptor, sums []block.Sum, loc location, payload []byte) {
+	switch d.typ {
+	case TypePromise:
+		g.mu.promised = max(g.mu.promised, block.VolumeEpoch(d.block))
+	case TypeConfig:
+		g.mu.promised = max(g.mu.promised, block.VolumeEpoch(d.block))
+		g.mu.config = payload
+	case TypeStatus:
+		g.mu.promised = max(g.mu.promised, block.VolumeEpoch(d.block))
+		g.mu.health.status(d.flags, d.prev)
+		if g.mu.index.chain.OnPath(d.lsn) { // not when damage cut the chain
+			_ = g.setFloorLocked(d.lsn)
+		}
+	case TypeReloc:
+		g.relocateLocked(d, loc)
+	default:
+		g.changeLocked(d, sums, loc)
+	}
+}
+
+func (g *Segment) relocateLocked(d *descriptor, to location) {
+	for i := range int(d.count) {
+		g.mu.index.relocate(block.Index(d.block)+block.Index(i), d.source.plus(i), to.plus(i))
+	}
+}

@@ -1,0 +1,298 @@
+package logstore
+
+import (
+	"io"
+	"path"
+	"slices"
+	"sync"
+	"sync/atomic"
+
+	"github.com/sextantdisk/sextant/internal/block"
+	"github.com/sextantdisk/sextant/internal/vfs"
+)
+
+// Store is one disk's log and the segments on it. Its methods may be called
+// from any goroutine.
+//
+// Locks, in the order in which they are taken: Store.mu, Segment.mu,
+// logFile.mu; filer.mu alone. No I/O is done under any of them.
+type Store struct {
+	fs        vfs.FS
+	dir       string
+	disk      block.DiskID
+	cfg       Config
+	lock      io.Closer
+	maxRecord block.ByteCount // payload of the longest record, and a page
+
+	files  atomic.Pointer[fileTable]
+	scans  scanCache
+	filer  *filer
+	keeper keeper
+	filler filler
+	stop   chan struct{}
+	tasks  sync.WaitGroup
+	stats  struct{ batches, records, bytes, damages atomic.Uint64 }
+
+	// What follows belongs to the leader: the goroutine for which
+	// mu.leading is true.
+	backlog   []*Ticket // taken from the queue, not yet done
+	batch     batch
+	head      head
+	lastSeq   fileSeq // number of the newest file
+	nextBatch batchSeq
+	stale     []*Segment // with news that no SYNCMARK batch has told
+
+	mu struct {
+		sync.Mutex
+		queue    []*Ticket
+		queued   block.ByteCount
+		leading  bool
+		idle     chan struct{} // closed when nobody leads any more; made by Close
+		closing  bool          // Close was called
+		closed   bool          // no ticket is taken any more
+		failed   error
+		segments map[block.SegmentID]*Segment
+		byIndex  map[segIndex]*Segment
+		making   map[block.SegmentID]bool
+		nextSeg  segIndex
+		damage   []Damage
+	}
+}
+
+// Failed is nil, or why the log has ended (rule S3); kind Unavailable.
+func (s *Store) Failed() error {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	return s.mu.failed
+}
+
+// fail ends the log: a disk whose write or sync failed once is not believed
+// again. Reads go on.
+func (s *Store) fail(err error) {
+	s.mu.Lock()
+	if s.mu.failed != nil {
+		s.mu.Unlock()
+		return
+	}
+	err = block.Wrap(block.Unavailable, err, "the log of disk %v in %s has ended; replace its segments", s.disk, s.dir)
+	s.mu.failed = err
+	for _, t := range s.mu.queue {
+		s.finishLocked(t, err)
+	}
+	if !s.mu.leading {
+		for _, t := range s.backlog {
+			s.finishLocked(t, err)
+		}
+	}
+	s.mu.Unlock()
+	s.cfg.Logger.Error("log store failed", "disk", s.disk, "dir", s.dir, "err", err)
+	s.cfg.Observer.Failed(err)
+}
+
+// found notes damage.
+func (s *Store) found(d Damage) {
+	s.stats.damages.Add(1)
+	s.mu.Lock()
+	if len(s.mu.damage) < MaxDamages {
+		s.mu.damage = append(s.mu.damage, d)
+	}
+	s.mu.Unlock()
+	s.cfg.Logger.Error("log damage", "disk", s.disk, "damage", d.String())
+	s.cfg.Observer.Corrupt(d)
+}
+
+// Damage lists what was found damaged since Open, oldest first, at most
+// MaxDamages of it.
+func (s *Store) Damage() []Damage {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	return slices.Clone(s.mu.damage)
+}
+
+// Stats are counters since Open.
+type Stats struct {
+	Batches, Records int
+	Bytes            block.ByteCount // appended, headers included
+	Files            int             // log files
+	Spares           int             // zero-written files that wait for their turn
+	Size             block.ByteCount // bytes of log files and spares, at their full lengths
+	Damages          int
+}
+
+// Stats are counters since Open.
+func (s *Store) Stats() Stats {
+	s.filer.mu.Lock()
+	size, spares := s.filer.mu.planned, len(s.filer.mu.spares)
+	s.filer.mu.Unlock()
+	return Stats{
+		Batches: int(s.stats.batches.Load()), Records: int(s.stats.records.Load()),
+		Bytes: block.ByteCount(s.stats.bytes.Load()), Damages: int(s.stats.damages.Load()),
+		Files: len(s.files.Load().all), Spares: spares, Size: size,
+	}
+}
+
+// Segment finds a segment by its id.
+func (s *Store) Segment(id block.SegmentID) (*Segment, bool) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	g, ok := s.mu.segments[id]
+	return g, ok
+}
+
+// Segments lists all segments in the order of their creation.
+func (s *Store) Segments() []*Segment {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	all := make([]*Segment, 0, len(s.mu.segments))
+	for _, g := range s.mu.segments {
+		all = append(all, g)
+	}
+	slices.SortFunc(all, func(a, b *Segment) int { return int(a.idx) - int(b.idx) })
+	return all
+}
+
+// CreateSegment makes an empty segment that has promised that epoch (rule
+// R24: it is born fenced). It is durable on return. Error kinds: Exists,
+// Invalid, NoSpace, and those of Wait.
+func (s *Store) CreateSegment(id block.SegmentID, promise block.VolumeEpoch, config []byte) (*Segment, error) {
+	if id.IsZero() || promise > block.MaxVolumeEpoch {
+		return nil, block.Errorf(block.Invalid, "a segment needs an id, and a promise of at most %d", block.MaxVolumeEpoch)
+	}
+	g := &Segment{store: s, id: id}
+	own, err := g.configRecord(config, flagCreated)
+	if err != nil {
+		return nil, err
+	}
+	if g.idx, err = s.book(id); err != nil {
+		return nil, err
+	}
+	own.d.seg, own.d.block = g.idx, uint32(promise)
+	own.done = func() { s.enrol(g) }
+	err = s.own(g, own)
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	delete(s.mu.making, id)
+	if err != nil {
+		return nil, err
+	}
+	return g, nil
+}
+
+// book takes a number for a new segment.
+func (s *Store) book(id block.SegmentID) (segIndex, error) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	switch {
+	case s.mu.segments[id] != nil || s.mu.making[id]:
+		return 0, block.Errorf(block.Exists, "segment %v exists already", id)
+	case len(s.mu.segments)+len(s.mu.making) >= MaxSegments:
+		return 0, block.Errorf(block.NoSpace, "a store holds at most %d segments", MaxSegments)
+	}
+	s.mu.making[id] = true
+	s.mu.nextSeg++
+	return s.mu.nextSeg - 1, nil
+}
+
+// enrol makes a durable segment known.
+func (s *Store) enrol(g *Segment) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	s.mu.segments[g.id] = g
+	s.mu.byIndex[g.idx] = g
+}
+
+// expel forgets a segment.
+func (s *Store) expel(g *Segment) {
+	g.dropped.Store(true)
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	delete(s.mu.segments, g.id)
+	delete(s.mu.byIndex, g.idx)
+}
+
+// DropSegment forgets a segment, durably. What was enqueued for it before may
+// still be written. Error kinds: NotFound, and those of Wait.
+func (s *Store) DropSegment(id block.SegmentID) error {
+	g, ok := s.Segment(id)
+	if !ok {
+		return block.Errorf(block.NotFound, "segment %v is not on this disk", id)
+	}
+	return s.own(g, &ownRecord{d: descriptor{seg: g.idx, typ: TypeDrop}, done: func() { s.expel(g) }})
+}
+
+// ClearDamage records that the segment is known to be complete again. Error
+// kinds: those of Wait.
+func (g *Segment) ClearDamage() error {
+	return g.store.own(g, &ownRecord{d: descriptor{seg: g.idx, typ: TypeStatus, flags: flagCleared}})
+}
+
+// Close writes a last SYNCMARK, lets those who wait finish, and gives all
+// files back when the reads in progress are done. It may be called again.
+func (s *Store) Close() error {
+	s.mu.Lock()
+	closing := s.mu.closing
+	s.mu.closing = true
+	s.mu.Unlock()
+	if closing {
+		return nil
+	}
+	close(s.stop)
+	s.tasks.Wait()
+	if s.keeper.open.Load() {
+		_ = s.mark() // without it the last batch lacks its proof, nothing else
+	}
+	s.quiesce()
+	return s.release()
+}
+
+// quiesce takes no more tickets and waits until nobody leads; tickets that
+// nobody waited for fail.
+func (s *Store) quiesce() {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	s.mu.closed = true
+	for s.mu.leading || s.waitedForLocked() {
+		idle := make(chan struct{})
+		s.mu.idle = idle
+		s.mu.Unlock()
+		<-idle
+		s.mu.Lock()
+	}
+	for _, tickets := range [][]*Ticket{s.backlog, s.mu.queue} {
+		for _, t := range tickets {
+			s.finishLocked(t, block.Errorf(block.Closed, "the log store was closed"))
+		}
+	}
+}
+
+func (s *Store) waitedForLocked() bool {
+	for _, tickets := range [][]*Ticket{s.backlog, s.mu.queue} {
+		for _, t := range tickets {
+			if !t.done && t.wake != nil {
+				return true
+			}
+		}
+	}
+	return false
+}
+
+// release gives files and lock back.
+func (s *Store) release() error {
+	var first error
+	keep := func(err error) {
+		if first == nil && err != nil {
+			first = block.Wrap(block.Unavailable, err, "closing the log store")
+		}
+	}
+	if s.head.writer != nil {
+		keep(s.head.writer.Close())
+	}
+	for _, f := range s.files.Load().all {
+		keep(f.unpin())
+	}
+	keep(s.lock.Close())
+	return first
+}
+
+// file is the path of one of the store's files.
+func (s *Store) file(name string) string { return path.Join(s.dir, name) }

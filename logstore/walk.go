@@ -1,0 +1,218 @@
+package logstore
+
+import (
+	"github.com/sextantdisk/sextant/internal/block"
+)
+
+// visitor is told what a walk of the log finds, in the order of the log.
+type visitor interface {
+	// file begins; bad counts its unreadable header copies.
+	file(f *logFile, bad int) error
+	// batch: fr is valid during the call. sc may be used to read payload.
+	batch(f *logFile, fr *frame, sc *scanner) error
+	// damage: a part of the log is lost here.
+	damage(d Damage) error
+}
+
+// logEnd is where a log ends.
+type logEnd struct {
+	file     *logFile // the last one, or nil if it has no header
+	seq      fileSeq  // number of the last file
+	page     pageNo   // behind the last batch
+	lastPage pageNo   // where that batch began, or 0
+	batch    batchSeq // number of the last batch
+	torn     bool     // nothing may be appended to this file
+	marked   bool     // the last batch is a SYNCMARK
+}
+
+// logPart is a log file by its name, before its header is known to be good.
+type logPart struct {
+	seq  fileSeq
+	name string
+	file *logFile // nil if no header copy is whole
+	bad  int
+	size block.ByteCount
+}
+
+// walker reads a log from its first file to its end.
+type walker struct {
+	parts []logPart // ascending
+	v     visitor
+	end   logEnd
+	// held is the last batch found in the last file: it is visited when
+	// what stands behind it is known.
+	held    frame
+	holding bool
+}
+
+// walk reads all files and decides where the log ends.
+func (w *walker) walk() error {
+	for i := range w.parts {
+		p := &w.parts[i]
+		if err := w.link(i); err != nil {
+			return err
+		}
+		w.end.file, w.end.seq, w.end.lastPage, w.end.page = p.file, p.seq, 0, headerCopies
+		if p.file == nil {
+			w.end.torn = true
+			if err := w.v.damage(Damage{Kind: DamageFile, File: p.name, Length: p.size}); err != nil {
+				return err
+			}
+			continue
+		}
+		if err := w.v.file(p.file, p.bad); err != nil {
+			return err
+		}
+		w.end.torn = false
+		w.end.batch = p.file.header.firstBatch - 1
+		if err := w.one(i); err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
+// link checks that part i follows the one before it.
+func (w *walker) link(i int) error {
+	f := w.parts[i].file
+	if f == nil {
+		return nil
+	}
+	before := fileSeq(0)
+	if i > 0 {
+		before = w.parts[i-1].seq
+	}
+	if f.header.prevSeq == before {
+		return nil
+	}
+	return w.v.damage(Damage{Kind: DamageFile, File: logName(f.header.prevSeq)})
+}
+
+// limit is where part i ends according to its successor: known if that one
+// has a header, sealed if there is one at all.
+func (w *walker) limit(i int) (at pageNo, sealed, known bool) {
+	if i+1 == len(w.parts) {
+		return 0, false, false
+	}
+	next := w.parts[i+1].file
+	if next == nil || next.header.prevSeq != w.parts[i].seq {
+		return 0, true, false
+	}
+	return next.header.prevValid, true, true
+}
+
+// one walks one file.
+func (w *walker) one(i int) error {
+	p := &w.parts[i]
+	size := pageNo(p.size / pageSize)
+	limit, sealed, known := w.limit(i)
+	if known {
+		size = min(size, limit)
+	}
+	sc := newScanner(p.file, size)
+	defer sc.close()
+	for {
+		st, err := sc.decode(w.end.page)
+		if err != nil {
+			return err
+		}
+		if st == frameGood && sc.frame.seq > w.end.batch {
+			if err := w.take(p.file, sc, sealed); err != nil {
+				return err
+			}
+			continue
+		}
+		e := ending{sealed: sealed, begun: st != frameNone}
+		e.atEnd = sealed && (!known || w.end.page == limit)
+		more, err := w.finish(p, sc, e, limit)
+		if err != nil || !more {
+			return err
+		}
+	}
+}
+
+// take visits the frame that sc has found; in the last file it is held back
+// and the one before it is visited.
+func (w *walker) take(f *logFile, sc *scanner, sealed bool) error {
+	fr := &sc.frame
+	if fr.seq != w.end.batch+1 {
+		d := Damage{Kind: DamageBatch, File: f.name, Offset: w.end.page.bytes()}
+		if err := w.v.damage(d); err != nil {
+			return err
+		}
+	}
+	w.end.lastPage, w.end.page, w.end.batch = fr.page, fr.end(), fr.seq
+	w.end.marked = len(fr.recs) > 0 && fr.recs[len(fr.recs)-1].typ == TypeSyncMark
+	if sealed {
+		return w.v.batch(f, fr, sc)
+	}
+	w.held, sc.frame = sc.frame, w.held
+	holding := w.holding
+	w.holding = true
+	if !holding {
+		return nil
+	}
+	return w.v.batch(f, &sc.frame, sc)
+}
+
+// let visits the batch that was held back.
+func (w *walker) let(f *logFile, sc *scanner) error {
+	if !w.holding {
+		return nil
+	}
+	w.holding = false
+	return w.v.batch(f, &w.held, sc)
+}
+
+// finish acts on the verdict; more says that the file goes on.
+func (w *walker) finish(p *logPart, sc *scanner, e ending, limit pageNo) (more bool, err error) {
+	at, resume := w.end.page, pageNo(0)
+	if !e.atEnd {
+		if resume, e.later, err = sc.later(at, w.end.batch); err != nil {
+			return false, err
+		}
+	}
+	e.whole = true
+	if w.holding && !e.later && !e.begun {
+		if e.whole, err = sc.whole(&w.held); err != nil {
+			return false, err
+		}
+	}
+	switch e.decide() {
+	case endOfFile, endOfLog:
+		return false, w.let(p.file, sc)
+	case tornHere:
+		w.end.torn = true
+		return false, w.let(p.file, sc)
+	case tornLast:
+		w.end.torn, w.holding = true, false
+		w.end.page, w.end.lastPage, w.end.batch, w.end.marked = w.held.page, w.held.prevPage, w.held.seq-1, false
+		return false, nil
+	case damagedGap:
+		return true, w.gap(p, sc, Damage{Kind: DamageBatch, File: p.name, Offset: at.bytes(), Length: (resume - at).bytes()}, resume)
+	default:
+		return false, w.gap(p, sc, Damage{Kind: DamageTail, File: p.name, Offset: at.bytes(), Length: (limit - at).bytes()}, limit)
+	}
+}
+
+// gap steps over damage.
+func (w *walker) gap(p *logPart, sc *scanner, d Damage, to pageNo) error {
+	if err := w.let(p.file, sc); err != nil {
+		return err
+	}
+	p.file.addGap(gap{w.end.page, to})
+	w.end.page = to
+	if err := w.v.damage(d); err != nil {
+		return err
+	}
+	if d.Kind == DamageBatch { // the lost batches are reported once
+		st, err := sc.decode(to)
+		if err != nil {
+			return err
+		}
+		if st == frameGood {
+			w.end.batch = sc.frame.seq - 1
+		}
+	}
+	return nil
+}
