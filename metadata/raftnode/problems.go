@@ -1,0 +1,206 @@
+package raftnode
+
+import (
+	"fmt"
+	"slices"
+	"strings"
+	"time"
+
+	"github.com/sextantdisk/sextant/internal/block"
+	"github.com/sextantdisk/sextant/metadata"
+	"github.com/sextantdisk/sextant/metadata/placement"
+)
+
+// nearlyFull is the share of its capacity, in percent, above which a node is
+// close to refusing writes.
+const nearlyFull = 90
+
+// Problems tells what an operator should know of st, the severe first, and
+// what to do about each. A young leader has not heard everybody yet, so it
+// takes nobody for dead. It is a pure function.
+func Problems(st metadata.Status, young bool) []metadata.Problem {
+	var all []metadata.Problem
+	if !young {
+		all = append(all, deadZonesAndNodes(st)...)
+	}
+	for _, n := range st.Nodes {
+		all = append(all, nodeProblems(n)...)
+	}
+	for _, v := range st.Volumes {
+		all = append(all, volumeProblems(v, young)...)
+	}
+	if !young {
+		all = append(all, shortages(st)...)
+	}
+	all = append(all, damageProblems(st)...)
+	slices.SortStableFunc(all, func(a, b metadata.Problem) int {
+		switch {
+		case a.Severe == b.Severe:
+			return 0
+		case a.Severe:
+			return -1
+		}
+		return 1
+	})
+	return all
+}
+
+// deadZonesAndNodes tells of a zone instead of each of its nodes when all
+// are down.
+func deadZonesAndNodes(st metadata.Status) []metadata.Problem {
+	var all []metadata.Problem
+	up, down := make(map[block.Zone]int), make(map[block.Zone]int)
+	for _, n := range st.Nodes {
+		if n.Up {
+			up[n.Zone]++
+		} else {
+			down[n.Zone]++
+		}
+	}
+	told := make(map[block.Zone]bool)
+	for _, n := range st.Nodes {
+		switch {
+		case n.Up:
+		case up[n.Zone] == 0 && down[n.Zone] > 1:
+			if !told[n.Zone] {
+				told[n.Zone] = true
+				all = append(all, metadata.Problem{
+					Subject: "zone " + string(n.Zone), What: fmt.Sprintf("all %d nodes are down", down[n.Zone]), Severe: true,
+					Do: "bring the zone back; its segments catch up by themselves",
+				})
+			}
+		default:
+			all = append(all, metadata.Problem{
+				Subject: "node " + string(n.ID), What: fmt.Sprintf("is down: nothing heard for %v; it has %d segments", n.Silent.Round(time.Second), n.Segments),
+				Do: "start it again; its segments catch up by themselves",
+			})
+		}
+	}
+	return all
+}
+
+func nodeProblems(n metadata.Node) []metadata.Problem {
+	var all []metadata.Problem
+	add := func(severe bool, what, do string) {
+		all = append(all, metadata.Problem{Subject: "node " + string(n.ID), What: what, Do: do, Severe: severe})
+	}
+	if n.Address == "" {
+		add(false, "has no address: another node has registered the same one since", "give each node an address of its own and start it again")
+	}
+	percent := 0
+	if n.Capacity >= 100 {
+		percent = int(n.Used / (n.Capacity / 100))
+	}
+	switch {
+	case percent >= nearlyFull:
+		add(true, fmt.Sprintf("is %d %% full", percent), "add disk space or nodes, or delete data, before it refuses writes")
+	case percent >= placement.FullPercent:
+		add(false, fmt.Sprintf("is %d %% full and takes no new segments", percent), "add nodes in zone "+string(n.Zone))
+	}
+	if n.State == metadata.NodeDraining && n.Segments == 0 {
+		add(false, "is drained: it has no segments left", "it can be removed")
+	}
+	return all
+}
+
+func volumeProblems(vs metadata.VolumeStatus, young bool) []metadata.Problem {
+	var all []metadata.Problem
+	v := vs.Volume
+	add := func(severe bool, what, do string) {
+		all = append(all, metadata.Problem{Subject: "volume " + v.Name, What: what, Do: do, Severe: severe})
+	}
+	if v.Deleting {
+		return all // its nodes' problems tell what it waits for
+	}
+	if v.State != metadata.Closed && !v.Leased && !young {
+		add(false, fmt.Sprintf("its gateway %s (%s) is gone without a goodbye", v.Gateway, v.Description), "start a gateway: it opens the volume anew when a client connects")
+	}
+	lost, behind := groupsByLoss(vs)
+	writesWait, readsFail, degraded := 0, 0, 0
+	for pg, gone := range lost {
+		switch {
+		case gone >= v.Quorum.Copies:
+			readsFail++
+		case gone+behind[pg] > v.Quorum.Copies-v.Quorum.Write:
+			writesWait++
+		default:
+			degraded++
+		}
+	}
+	if readsFail > 0 {
+		add(true, fmt.Sprintf("no copy of %s can be reached: reads and writes wait", groups(readsFail)), "start the nodes that are down")
+	}
+	if writesWait > 0 {
+		add(true, fmt.Sprintf("fewer than %d of %d copies of %s keep up: writes wait", v.Quorum.Write, v.Quorum.Copies, groups(writesWait)), "start the nodes that are down")
+	}
+	if degraded > 0 {
+		add(false, fmt.Sprintf("%s with fewer than %d complete copies; reads and writes work", groups(degraded), v.Quorum.Copies), "nothing, if nodes are coming back: the copies catch up by themselves")
+	}
+	return all
+}
+
+func groups(n int) string {
+	if n == 1 {
+		return "1 group"
+	}
+	return fmt.Sprintf("%d groups", n)
+}
+
+// groupsByLoss counts for each group the segments that cannot be reached,
+// and those that can but are behind and do not count for writes now.
+func groupsByLoss(vs metadata.VolumeStatus) (lost, behind map[block.PGIndex]int) {
+	lost, behind = make(map[block.PGIndex]int), make(map[block.PGIndex]int)
+	for _, h := range vs.Unhealthy {
+		switch h.State {
+		case metadata.Unreachable:
+			lost[h.PG]++
+		case metadata.Lagging, metadata.CatchingUp:
+			lost[h.PG] += 0 // the group is counted, at least as degraded
+			behind[h.PG]++
+		}
+	}
+	return lost, behind
+}
+
+// shortages tells for which numbers of copies new groups cannot be placed.
+func shortages(st metadata.Status) []metadata.Problem {
+	var all []metadata.Problem
+	names := make(map[int][]string)
+	var copies []int
+	for _, vs := range st.Volumes {
+		if n := vs.Volume.Quorum.Copies; !vs.Volume.Deleting {
+			if names[n] == nil {
+				copies = append(copies, n)
+			}
+			names[n] = append(names[n], vs.Volume.Name)
+		}
+	}
+	slices.Sort(copies)
+	for _, n := range copies {
+		if _, err := placement.Choose(st.Nodes, n); err != nil {
+			listed := names[n]
+			if len(listed) > 3 {
+				listed = append(slices.Clone(listed[:3]), fmt.Sprintf("%d more", len(names[n])-3))
+			}
+			all = append(all, metadata.Problem{
+				Subject: "placement", What: "first writes to new groups of " + strings.Join(listed, ", ") + " wait: " + err.Error(),
+				Do: "see to the nodes named", Severe: true,
+			})
+		}
+	}
+	return all
+}
+
+func damageProblems(st metadata.Status) []metadata.Problem {
+	var all []metadata.Problem
+	for _, n := range st.Nodes {
+		if n.Damaged == 0 {
+			continue
+		}
+		all = append(all, metadata.Problem{
+			Subject: "node " + string(n.ID), What: fmt.Sprintf("has found %d damaged blocks; reads take other copies", n.Damaged),
+			Do: "if more come, replace the disk: drain the node", Severe: true,
+		})
+	}
+	return all
+}

@@ -1,0 +1,207 @@
+package raftnode
+
+import (
+	"context"
+	"errors"
+	"sync"
+	"time"
+
+	"github.com/hashicorp/raft"
+
+	"github.com/sextantdisk/sextant/metadata"
+	pb "github.com/sextantdisk/sextant/metadata/metadatapb"
+	"github.com/sextantdisk/sextant/metadata/state"
+)
+
+// callsMax bounds what Raft is asked for at one time.
+const callsMax = 2048
+
+// calls counts the goroutines that wait for Raft. Raft forgets futures when
+// it shuts down, so it may do so only after these have ended.
+type calls struct {
+	mu struct {
+		sync.Mutex
+		under  int
+		closed bool
+		idle   chan struct{} // closed when closed and under is 0
+	}
+}
+
+func (c *calls) begin() bool {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	if c.mu.closed || c.mu.under >= callsMax {
+		return false
+	}
+	c.mu.under++
+	return true
+}
+
+func (c *calls) end() {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	if c.mu.under--; c.mu.under == 0 && c.mu.closed {
+		close(c.mu.idle)
+	}
+}
+
+// drain lets no call begin any more and waits for those under way, at most d.
+func (c *calls) drain(d time.Duration) {
+	c.mu.Lock()
+	if !c.mu.closed {
+		c.mu.closed, c.mu.idle = true, make(chan struct{})
+		if c.mu.under == 0 {
+			close(c.mu.idle)
+		}
+	}
+	idle := c.mu.idle
+	c.mu.Unlock()
+	select {
+	case <-idle:
+	case <-time.After(d):
+	}
+}
+
+// wait asks Raft and waits for the answer, or until ctx ends; the question
+// stands then all the same. Errors of Raft come as a Redirect.
+func (n *Node) wait(ctx context.Context, ask func() raft.Future) error {
+	if !n.calls.begin() {
+		return n.redirect("is busy or closing")
+	}
+	answer := make(chan error, 1)
+	go func() { // counted by calls
+		defer n.calls.end()
+		answer <- ask().Error()
+	}()
+	select {
+	case err := <-answer:
+		return n.raftError(err)
+	case <-ctx.Done():
+		return ctx.Err()
+	}
+}
+
+// raftError translates: whatever keeps Raft from answering here, another
+// member may answer, now or soon; and every call may be repeated.
+func (n *Node) raftError(err error) error {
+	if err == nil {
+		return nil
+	}
+	if errors.Is(err, raft.ErrNotLeader) {
+		return n.redirect("does not lead")
+	}
+	return n.redirect("cannot get it agreed: " + err.Error())
+}
+
+// redirect is the error that sends a client to the leader.
+func (n *Node) redirect(why string) error {
+	r := &metadata.Redirect{Reason: "metadata member " + string(n.cfg.ID) + " " + why}
+	if n.raft == nil {
+		return r
+	}
+	if _, id := n.raft.LeaderWithID(); id != "" && string(id) != string(n.cfg.ID) {
+		n.fsm.view(func(s *state.State) {
+			for _, m := range s.Members() {
+				if string(m.ID) == string(id) {
+					r.Leader = m.Address
+				}
+			}
+		})
+	}
+	return r
+}
+
+// apply is the one place where commands go to Raft, and where the state
+// machine's refusals come back (Response).
+func (n *Node) apply(ctx context.Context, c *pb.Command) (state.Result, error) {
+	entry, err := state.Encode(c)
+	if err != nil {
+		return state.Result{}, err
+	}
+	result := make(chan state.Result, 1)
+	err = n.wait(ctx, func() raft.Future {
+		f := n.raft.Apply(entry, 0)
+		if f.Error() == nil {
+			r, _ := f.Response().(state.Result) // fsm.Apply gives nothing else
+			result <- r
+		}
+		return f
+	})
+	if err != nil {
+		return state.Result{}, err
+	}
+	r := <-result
+	return r, r.Err
+}
+
+// propose is apply for a member that serves as leader.
+func (n *Node) propose(ctx context.Context, c *pb.Command) (state.Result, error) {
+	if n.lead.serving() == 0 {
+		return state.Result{}, n.redirect("does not lead")
+	}
+	return n.apply(ctx, c)
+}
+
+// verifier lets reads that come while a check of leadership is under way
+// share the next one: a check counts only for who asked before it began.
+type verifier struct {
+	mu struct {
+		sync.Mutex
+		running bool
+		next    *round
+	}
+}
+
+type round struct {
+	done chan struct{}
+	err  error // set before done is closed
+}
+
+// verify makes sure that this member leads at some moment after the call
+// began (T28), and gives the term of leading. What was acknowledged before
+// is in the state then: acknowledgement follows application, and a term of
+// leading begins with a barrier. The check must have been made in the very
+// Raft term of that barrier, not in a later one that we do not know of yet.
+func (n *Node) verify(ctx context.Context) (term, error) {
+	t, agreed := n.lead.serving(), n.lead.agreedTerm()
+	if t == 0 || agreed == 0 {
+		return 0, n.redirect("does not lead")
+	}
+	v := &n.verifier
+	v.mu.Lock()
+	if v.mu.next == nil {
+		v.mu.next = &round{done: make(chan struct{})}
+	}
+	r := v.mu.next
+	if !v.mu.running {
+		v.mu.running = true
+		n.wg.Go(n.runRounds)
+	}
+	v.mu.Unlock()
+	select {
+	case <-r.done:
+		if r.err == nil && (n.raft.CurrentTerm() != agreed || n.lead.serving() != t) {
+			return 0, n.redirect("was elected anew")
+		}
+		return t, r.err
+	case <-ctx.Done():
+		return 0, ctx.Err()
+	}
+}
+
+// runRounds lives as long as somebody waits for a check.
+func (n *Node) runRounds() {
+	v := &n.verifier
+	for {
+		v.mu.Lock()
+		r := v.mu.next
+		v.mu.next = nil
+		v.mu.running = r != nil
+		v.mu.Unlock()
+		if r == nil {
+			return
+		}
+		r.err = n.wait(n.background, func() raft.Future { return n.raft.VerifyLeader() })
+		close(r.done)
+	}
+}
