@@ -130,7 +130,7 @@ func (g *group) carryOut(b *batch, fx *pg.Effects) {
 		g.v.end(block.Errorf(block.Closed, "volume %s, group %v: nobody who has the recovery point is left; the volume must be opened anew", g.v.info.Name, g.index))
 		return
 	}
-	opened, readable := fx.Opened, fx.Opened || fx.Readable // fx is the machine's, good until its next step
+	opened, readable := fx.Opened, fx.Readable // fx is the machine's, good until its next step
 	for i := range fx.Sends {
 		g.sendLocked(b, &fx.Sends[i])
 	}

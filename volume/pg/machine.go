@@ -108,7 +108,7 @@ type Machine struct {
 
 	fencedAt  Time // when a read quorum had first answered
 	fenced    quorum.Votes
-	holdUntil Time // no write is answered before (R14)
+	holdUntil Time // no write is answered, nor a read begun, before; 0: no wait (R14)
 	stuckAt   Time // since when the opening has had no donor
 	active    Time // when a client last asked for something
 	now       Time // of the last step

@@ -106,10 +106,11 @@ func (m *Machine) sclOf(i quorum.Member) block.LSN {
 func (m *Machine) opened(now Time) {
 	m.phase = Open
 	m.committed = m.open
-	m.fx.Opened, m.fx.Readable = true, true
+	m.fx.Opened = true
 	if !m.cfg.Clean && !m.cfg.Fresh && !m.cfg.Quorum.All(m.fenced) {
 		m.holdUntil = now + quorum.LeaseWait
 	}
+	m.fx.Readable = m.holdUntil == 0
 	for _, r := range m.waiting {
 		issued := r.issued
 		m.append(now, r)
@@ -128,6 +129,7 @@ func (m *Machine) leaseOver(now Time) bool {
 	}
 	if m.holdUntil != 0 {
 		m.holdUntil = 0
+		m.fx.Readable = true
 		m.answer(m.open, m.committed)
 	}
 	return true

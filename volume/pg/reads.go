@@ -58,13 +58,17 @@ func (m *Machine) Floor() block.LSN { return m.floor() }
 // successor had begun before that time. The second needs no word from the
 // segments, so that reads go on while a single complete one lives (B5).
 //
+// While a former writer's lease may last there are no reads either: what was
+// recovered may be newer than what that writer still serves, and a reader who
+// saw the new must not find the old again through it (docs/adr/0004).
+//
 // If not ok the caller waits for Effects.Readable, or for a newer
 // confirmation; fx are pings that renew the lease, to be carried out like
 // the effects of a step.
 func (m *Machine) BeginRead(now, confirmed Time) (at block.LSN, fx *Effects, ok bool) {
 	m.fx.reset()
 	m.active = now
-	if m.phase != Open {
+	if m.phase != Open || m.holdUntil != 0 {
 		return 0, &m.fx, false
 	}
 	if m.MayReturn(now, confirmed) {
