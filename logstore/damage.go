@@ -1,6 +1,7 @@
 package logstore
 
 import (
+	"encoding/json"
 	"fmt"
 
 	"github.com/sextantdisk/sextant/internal/block"
@@ -50,6 +51,24 @@ func (d Damage) String() string {
 		s += fmt.Sprintf(": block %d of segment %v has checksum %08x instead of %08x", d.Block, d.Segment, uint32(d.Found), uint32(d.Expected))
 	}
 	return s
+}
+
+// MarshalJSON gives d the names that the command line prints.
+func (d Damage) MarshalJSON() ([]byte, error) {
+	var seg string
+	if !d.Segment.IsZero() {
+		seg = d.Segment.String()
+	}
+	return json.Marshal(struct {
+		Kind     string          `json:"kind"`
+		File     string          `json:"file"`
+		Offset   block.ByteCount `json:"offset"`
+		Length   block.ByteCount `json:"length"`
+		Segment  string          `json:"segment,omitempty"`
+		Block    block.Index     `json:"block,omitempty"`
+		Expected block.Sum       `json:"expected_sum,omitempty"`
+		Found    block.Sum       `json:"found_sum,omitempty"`
+	}{d.Kind.String(), d.File, d.Offset, d.Length, seg, d.Block, d.Expected, d.Found})
 }
 
 // Error makes a Damage the cause of an error, for errors.As.

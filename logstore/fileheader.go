@@ -92,6 +92,9 @@ func decodeFileHeader(p []byte) (h fileHeader, err error) {
 	h.firstBatch = batchSeq(le.Uint64(p[56:]))
 	h.pages = pageNo(le.Uint32(p[64:]))
 	h.prevFooter = pageNo(le.Uint32(p[68:]))
+	if h.kind != fileHot && h.kind != fileCold || !allZero(p[37:40]) || !allZero(p[72:]) {
+		return h, block.Errorf(block.Corrupt, "header of file %d says what format %d has no place for", h.seq, formatVersion)
+	}
 	if h.seq == 0 || h.prevSeq >= h.seq || h.pages < headerCopies || h.pages.bytes() > MaxFileSize {
 		return h, block.Errorf(block.Corrupt, "header of file %d with predecessor %d and %d pages makes no sense", h.seq, h.prevSeq, h.pages)
 	}

@@ -5,10 +5,12 @@ import (
 	"fmt"
 	"math/rand/v2"
 	"testing"
+	"time"
 
 	"go.uber.org/goleak"
 
 	"github.com/sextantdisk/sextant/internal/block"
+	"github.com/sextantdisk/sextant/internal/clock"
 	"github.com/sextantdisk/sextant/internal/slab"
 	"github.com/sextantdisk/sextant/internal/vfs"
 	"github.com/sextantdisk/sextant/internal/vfs/memfs"
@@ -41,9 +43,10 @@ func wantKind(t testing.TB, err error, k block.Kind) {
 	}
 }
 
-// small is a store of tiny files, for tests that cross their borders.
+// small is a store of tiny files, for tests that cross their borders. Its
+// clock stands still: no SYNCMARK is written but by mark and Close.
 func small() Config {
-	return Config{FileSize: 128 * block.KiB, Spares: -1, MaxBatchBytes: block.MaxRecordBytes}
+	return Config{FileSize: 128 * block.KiB, Spares: -1, MaxBatchBytes: block.MaxRecordBytes, Clock: clock.NewFake(time.Time{})}
 }
 
 func open(t testing.TB, fs vfs.FS, cfg Config) *Store {
@@ -131,3 +134,35 @@ func rng(seed uint64) *rand.Rand { return rand.New(rand.NewPCG(seed, 2)) }
 
 // newDisk is a memory disk on which a store can be opened.
 func newDisk() *memfs.FS { return memfs.New(0) }
+
+// crash is the disk after a power cut that loses all it may.
+func crash(fs *memfs.FS) *memfs.FS { return fs.CrashClone(rng(1), 0) }
+
+// batches lists the batches of the log on a disk that nobody has open.
+func batches(t testing.TB, fs vfs.FS) (all []BatchInfo, sum LogSummary) {
+	t.Helper()
+	sum, err := Inspect(fs, "/store", Inspector{Batch: func(b BatchInfo) error {
+		all = append(all, b)
+		return nil
+	}})
+	must(t, err)
+	return all, sum
+}
+
+// rot flips a bit of the log.
+func rot(t testing.TB, fs *memfs.FS, file string, at block.ByteCount) {
+	t.Helper()
+	if !fs.Damage("/store/"+file, int(at), 0x10) {
+		t.Fatalf("%s has no byte %d\n%s", file, at, fs.Describe())
+	}
+}
+
+// chainOf writes n one-block records after the segment's SCL, a batch each.
+func chainOf(t testing.TB, g *Segment, n int) {
+	t.Helper()
+	for range n {
+		prev := g.SCL()
+		l := max(prev+1, lsn(1, 1))
+		put(t, g, write(l, prev, block.Index(l.Seq()), 1))
+	}
+}

@@ -105,7 +105,7 @@ func (s *Store) parts() ([]logPart, error) {
 			return nil, err
 		}
 	}
-	slices.SortFunc(parts, func(a, b logPart) int { return int(a.seq) - int(b.seq) })
+	slices.SortFunc(parts, bySeq)
 	for i := range parts {
 		if err := s.load(&parts[i], i+1 == len(parts)); err != nil {
 			closeParts(parts[:i+1])
@@ -114,6 +114,8 @@ func (s *Store) parts() ([]logPart, error) {
 	}
 	return parts, nil
 }
+
+func bySeq(a, b logPart) int { return int(a.seq) - int(b.seq) }
 
 // closeParts closes files that did not get into the store's table.
 func closeParts(parts []logPart) {

@@ -93,13 +93,7 @@ func (r *replay) orphan(f *logFile, d *descriptor, at pageNo) {
 // config makes a segment or changes its configuration. A segment whose first
 // configuration is not flagged as its creation lost that to damage.
 func (r *replay) config(f *logFile, d *descriptor, sums []block.Sum, at pageNo, sc *scanner) error {
-	p := make([]byte, 0, len(sums)*pageSize)
-	good := true
-	err := sc.payload(at, len(sums), func(page []byte, i int) bool {
-		good = len(page) == pageSize && block.Checksum(page) == sums[i]
-		p = append(p, page...)
-		return good
-	})
+	p, good, err := sc.config(at, sums)
 	if err != nil {
 		return err
 	}

@@ -126,3 +126,14 @@ func (sc *scanner) whole(fr *frame) (bool, error) {
 	})
 	return ok, err
 }
+
+// config reads the payload of a CONFIG; good tells whether it has its sums.
+func (sc *scanner) config(at pageNo, sums []block.Sum) (p []byte, good bool, err error) {
+	good = true
+	err = sc.payload(at, len(sums), func(page []byte, i int) bool {
+		good = len(page) == pageSize && block.Checksum(page) == sums[i]
+		p = append(p, page...)
+		return good
+	})
+	return p, good, err
+}

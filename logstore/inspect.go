@@ -1,0 +1,231 @@
+package logstore
+
+import (
+	"path"
+	"slices"
+
+	"github.com/sextantdisk/sextant/internal/block"
+	"github.com/sextantdisk/sextant/internal/vfs"
+)
+
+// FileInfo is a log file as Inspect finds it.
+type FileInfo struct {
+	Name       string          `json:"name"`
+	Disk       string          `json:"disk"`
+	Size       block.ByteCount `json:"size"`
+	FullSize   block.ByteCount `json:"full_size"` // what it may grow to
+	Previous   string          `json:"previous,omitempty"`
+	PrevValid  block.ByteCount `json:"previous_valid"` // where that one ended
+	BadHeaders int             `json:"bad_headers"`
+}
+
+// BatchInfo is one group commit.
+type BatchInfo struct {
+	File    string          `json:"file"`
+	Offset  block.ByteCount `json:"offset"`
+	Batch   int             `json:"batch"`
+	Header  block.ByteCount `json:"header_bytes"`
+	Payload block.ByteCount `json:"payload_bytes"`
+	Records int             `json:"records"`
+}
+
+// RecordInfo is one record of the BatchInfo told before it.
+type RecordInfo struct {
+	Type    string            `json:"type"`
+	Segment int               `json:"segment_number"`
+	LSN     string            `json:"lsn,omitempty"`
+	Prev    string            `json:"prev,omitempty"`
+	Block   block.Index       `json:"block"`
+	Count   block.Count       `json:"count"`
+	Flags   int               `json:"flags"`
+	Payload block.ByteCount   `json:"payload_offset,omitempty"`
+	Sums    []block.Sum       `json:"sums,omitempty"`
+	Epoch   block.VolumeEpoch `json:"epoch,omitempty"` // promised, for promise, config and status
+	Source  string            `json:"source,omitempty"`
+	// SegmentID is told by config records.
+	SegmentID string `json:"segment,omitempty"`
+	Config    []byte `json:"config,omitempty"`
+}
+
+// LogSummary is what Inspect says at the end.
+type LogSummary struct {
+	LastFile string          `json:"last_file"`
+	End      block.ByteCount `json:"end"` // where the log ends in it
+	Torn     bool            `json:"torn"`
+	Marked   bool            `json:"marked"` // the last batch proves the one before it
+	Files    int             `json:"files"`
+	Batches  int             `json:"batches"`
+	Records  int             `json:"records"`
+	Damages  int             `json:"damages"`
+}
+
+// Inspector is told of a log, in its order. Functions that are nil are not
+// called; an error from one ends the inspection.
+type Inspector struct {
+	File   func(FileInfo) error
+	Batch  func(BatchInfo) error
+	Record func(RecordInfo) error
+	Damage func(Damage) error
+}
+
+// Inspect reads the log in dir, which no daemon may have open, with the
+// decoder and the decisions of Open; it changes nothing. Error kinds:
+// NotFound (no log there), Version, Unavailable.
+func Inspect(fsys vfs.FS, dir string, in Inspector) (LogSummary, error) {
+	lock, err := fsys.Lock(path.Join(dir, lockName))
+	if err != nil {
+		return LogSummary{}, block.Wrap(block.Unavailable, err, "log store %s cannot be locked: stop its daemon first", dir)
+	}
+	defer lock.Close()
+	parts, err := inspectParts(fsys, dir)
+	defer closeParts(parts)
+	if err != nil {
+		return LogSummary{}, err
+	}
+	v := inspection{Inspector: in}
+	w := walker{parts: parts, v: &v}
+	if err := w.walk(); err != nil {
+		return v.sum, err
+	}
+	v.sum.LastFile, v.sum.End = logName(w.end.seq), w.end.page.bytes()
+	v.sum.Torn, v.sum.Marked = w.end.torn, w.end.marked
+	return v.sum, nil
+}
+
+// Identify tells whose log is in dir, from the first header that can be read:
+// to open it with ReadOnly. Error kinds: those of Inspect, Corrupt.
+func Identify(fsys vfs.FS, dir string) (block.DiskID, error) {
+	parts, err := inspectParts(fsys, dir)
+	defer closeParts(parts)
+	if err != nil {
+		return block.DiskID{}, err
+	}
+	for _, p := range parts {
+		if p.file != nil {
+			return p.file.header.disk, nil
+		}
+	}
+	return block.DiskID{}, block.Errorf(block.Corrupt, "no log file in %s has a readable header", dir)
+}
+
+func inspectParts(fsys vfs.FS, dir string) (parts []logPart, err error) {
+	names, err := fsys.List(dir)
+	if err != nil {
+		return nil, block.Wrap(block.NotFound, err, "no log store can be read in %s", dir)
+	}
+	for _, name := range names {
+		seq, ok := parseName(logPrefix, name)
+		if !ok || seq == 0 {
+			continue
+		}
+		p := logPart{seq: fileSeq(seq), name: name}
+		if p.size, err = fsys.Stat(path.Join(dir, name)); err != nil {
+			return parts, diskError(err, "examining", name)
+		}
+		p.file, p.bad, err = openLogFile(fsys, dir, name)
+		if err != nil && block.KindOf(err) != block.Corrupt {
+			return parts, err
+		}
+		parts = append(parts, p)
+	}
+	if len(parts) == 0 {
+		return nil, block.Errorf(block.NotFound, "there is no log in %s", dir)
+	}
+	slices.SortFunc(parts, bySeq)
+	return parts, nil
+}
+
+// inspection is a visitor that tells an Inspector.
+type inspection struct {
+	Inspector
+	sum LogSummary
+}
+
+func (v *inspection) file(f *logFile, bad int) error {
+	v.sum.Files++
+	h := &f.header
+	size, err := f.reader.Size()
+	if err != nil {
+		return diskError(err, "examining", f.name)
+	}
+	info := FileInfo{Name: f.name, Disk: h.disk.String(), Size: size, FullSize: h.pages.bytes(), PrevValid: h.prevValid.bytes(), BadHeaders: bad}
+	if h.prevSeq != 0 {
+		info.Previous = logName(h.prevSeq)
+	}
+	if bad > 0 {
+		if err := v.damage(Damage{Kind: DamageHeader, File: f.name, Length: pageSize}); err != nil {
+			return err
+		}
+	}
+	return tell(v.File, info)
+}
+
+// tell calls fn, if there is one.
+func tell[T any](fn func(T) error, what T) error {
+	if fn == nil {
+		return nil
+	}
+	return fn(what)
+}
+
+func (v *inspection) damage(d Damage) error {
+	v.sum.Damages++
+	return tell(v.Damage, d)
+}
+
+func (v *inspection) batch(f *logFile, fr *frame, sc *scanner) error {
+	v.sum.Batches++
+	v.sum.Records += len(fr.recs)
+	err := tell(v.Batch, BatchInfo{
+		File: f.name, Offset: fr.page.bytes(), Batch: int(fr.seq), Header: pageNo(fr.headerPages).bytes(),
+		Payload: fr.payloadPages.bytes(), Records: len(fr.recs),
+	})
+	if err != nil || v.Record == nil {
+		return err
+	}
+	at, sums := fr.page+pageNo(fr.headerPages), fr.sums
+	for i := range fr.recs {
+		d := &fr.recs[i]
+		n := d.payload()
+		info, err := describe(d, sums[:n], at, sc)
+		if err != nil {
+			return err
+		}
+		if err := v.Record(info); err != nil {
+			return err
+		}
+		at += pageNo(n)
+		sums = sums[n:]
+	}
+	return nil
+}
+
+// describe is a record for people.
+func describe(d *descriptor, sums []block.Sum, at pageNo, sc *scanner) (RecordInfo, error) {
+	info := RecordInfo{Type: d.typ.String(), Segment: int(d.seg), Flags: int(d.flags)}
+	if d.payload() > 0 {
+		info.Payload, info.Sums = at.bytes(), slices.Clone(sums)
+	}
+	switch d.typ {
+	case TypePromise, TypeStatus, TypeConfig:
+		info.Epoch = block.VolumeEpoch(d.block)
+	default:
+		info.Block, info.Count = block.Index(d.block), block.Count(d.count)
+	}
+	if d.lsn != 0 {
+		info.LSN, info.Prev = d.lsn.String(), d.prev.String()
+	}
+	switch d.typ {
+	case TypeReloc:
+		info.Source = logName(d.source.file) + " at " + pageNo(d.source.page).bytes().String()
+	case TypeConfig:
+		p, _, err := sc.config(at, sums)
+		if err != nil {
+			return info, err
+		}
+		if id, config, ok := decodeConfig(p); ok {
+			info.SegmentID, info.Config = id.String(), config
+		}
+	}
+	return info, nil
+}
