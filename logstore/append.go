@@ -262,6 +262,7 @@ func (s *Store) apply() {
 		return
 	}
 	at := h.next + pageNo(b.headerPages())
+	h.file.end.Store(uint32(h.next + b.pages())) // before an SCL shows the batch to scans
 	for i := 0; i < len(b.items); {
 		g := b.items[i].seg
 		if g == nil {
@@ -284,8 +285,7 @@ func (s *Store) apply() {
 	}
 	h.lastPage = h.next
 	h.next += b.pages()
-	h.file.end.Store(uint32(h.next))
-	if h.lastPage/growStep != h.next/growStep {
+	if step := min(growStep, h.file.header.pages/4); h.lastPage/step != h.next/step {
 		s.filler.nudge()
 	}
 	s.nextBatch++

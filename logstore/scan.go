@@ -146,9 +146,9 @@ func (g *Segment) collect(v *scanView, after, upTo block.LSN, maxBytes block.Byt
 	}
 	slices.SortStableFunc(parts, func(a, b part) int { return cmpLSN(a.span.min, b.span.min) })
 	var refs []recordRef
-	full := false
+	full, ceiling := false, upTo // full: what is above ceiling was left out
 	for _, p := range parts {
-		if full && p.span.min > refs[len(refs)-1].d.lsn {
+		if p.span.min > ceiling {
 			break
 		}
 		all, err := g.recordsOf(p.file)
@@ -156,11 +156,14 @@ func (g *Segment) collect(v *scanView, after, upTo block.LSN, maxBytes block.Byt
 			return nil, err
 		}
 		for i := range all {
-			if l := all[i].d.lsn; l > after && l <= upTo && v.onChain(l) {
+			if l := all[i].d.lsn; l > after && l <= ceiling && v.onChain(l) {
 				refs = append(refs, all[i])
 			}
 		}
-		refs, full = lowest(refs, maxBytes)
+		var cut bool
+		if refs, cut = lowest(refs, maxBytes); cut {
+			full, ceiling = true, refs[len(refs)-1].d.lsn
+		}
 	}
 	if err := checkLinks(g.id, refs, after); err != nil {
 		return nil, err
