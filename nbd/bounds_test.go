@@ -13,24 +13,31 @@ import (
 // A connection has no more requests in flight than it may.
 func TestBoundRequestsInFlight(t *testing.T) {
 	held := make(chan *nbd.Request, 100)
+	var inFlight, most guarded[int]
 	s, _ := serve(t, func(c *nbd.Config, b *nbdtest.Backend) {
 		c.ConnRequests = 5
-		holding(held)(c, b)
+		b.Hook = func(r *nbd.Request) bool {
+			inFlight.update(func(n *int) { *n++ })
+			most.update(func(m *int) { *m = max(*m, inFlight.get()) })
+			held <- r
+			return true
+		}
 	})
 	c := session(t, s, "disk")
+	var all []byte
 	for i := range 20 {
-		c.request(0, trim, uint64(i), 0, 4096, nil)
+		all = cat(all, u32(0x25609513), u16(0), u16(trim), u64(uint64(i)), u64(0), u32(4096))
 	}
+	c.put(all) // in one write: they are all at hand
+	until(t, "five requests are in flight", func() bool { return inFlight.get() == 5 })
 	for i := range 20 {
-		if i == 0 {
-			until(t, "five requests are in flight", func() bool { return len(held) == 5 })
-			time.Sleep(20 * time.Millisecond) // a sixth would come now
-		}
-		if n := len(held); n > 5 {
-			t.Fatalf("%d requests are in flight, want at most 5", n)
-		}
-		(<-held).Complete(nil)
+		r := <-held
+		inFlight.update(func(n *int) { *n-- })
+		r.Complete(nil)
 		c.wantSimple(uint64(i), nbd.OK)
+	}
+	if n := most.get(); n != 5 {
+		t.Errorf("%d requests were in flight, want at most 5", n)
 	}
 }
 

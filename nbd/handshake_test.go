@@ -265,7 +265,7 @@ func TestN12HandshakeDeadline(t *testing.T) {
 	c.wantEnd()
 	// Who has opened an export has all the time there is.
 	c = session(t, s, "disk")
-	time.Sleep(100 * time.Millisecond)
+	<-time.After(100 * time.Millisecond)
 	c.alive()
 }
 
@@ -274,7 +274,7 @@ func TestN12SlowOpenIsNotTheClientsFault(t *testing.T) {
 	s, _ := serve(t, func(c *nbd.Config, b *nbdtest.Backend) {
 		c.HandshakeTimeout = 200 * time.Millisecond
 		b.OnOpen = func(_ context.Context, name string) error {
-			time.Sleep(300 * time.Millisecond)
+			<-time.After(300 * time.Millisecond)
 			if name == "ro" {
 				return block.Errorf(block.Held, "another gateway holds it")
 			}

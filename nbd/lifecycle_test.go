@@ -176,7 +176,7 @@ func TestCompleteLaterWaitsForFlush(t *testing.T) {
 		r := <-held
 		reqs, conns = append(reqs, r), append(conns, r.Conn())
 	}
-	time.Sleep(20 * time.Millisecond) // the readers kick, flush and wait again
+	<-time.After(20 * time.Millisecond) // the readers kick, flush and wait again
 	for _, r := range reqs {
 		r.CompleteLater(nil)
 	}
