@@ -19,13 +19,12 @@ import (
 	"github.com/sextantdisk/sextant/internal/block"
 )
 
-// hostInGuest is the address under which the guest reaches the host's
-// loopback (QEMU's user networking).
-const hostInGuest = "10.0.2.2"
-
 const (
+	// baseCPU has no AVX: the guest would use it for copies and checksums,
+	// and it is emulated more slowly than plain code.
+	baseCPU       = "qemu64"
 	defaultMemory = 1 * block.GiB
-	defaultCPUs   = 2
+	defaultCPUs   = 1
 	// maxConsole bounds what is kept of the console.
 	maxConsole = 4 << 20
 	// tailLines is how much of the console an error shows.
@@ -37,7 +36,9 @@ type Options struct {
 	// Script is run by busybox's shell with -eu in the guest; its status is
 	// that of the Run.
 	Script string
-	// Memory (default 1 GiB) and CPUs (default 2) of the guest.
+	// Memory (default 1 GiB) and CPUs (default 1) of the guest. Emulated
+	// CPUs beyond the first cost more than they do, but the kernel's block
+	// layer uses no more connections of a device than there are CPUs.
 	Memory block.ByteCount
 	CPUs   int
 	// OnLine, if set, is given each line of the console as it comes.
@@ -134,9 +135,10 @@ func arguments(k kernel, initrd string, o Options) []string {
 	}
 	return []string{
 		"-nodefaults", "-no-user-config", "-display", "none", "-no-reboot",
-		"-accel", "tcg,thread=multi", "-cpu", "max", "-smp", fmt.Sprint(cpus), "-m", fmt.Sprintf("%dM", memory/block.MiB),
+		"-accel", "tcg,thread=multi", "-cpu", baseCPU, "-smp", fmt.Sprint(cpus), "-m", fmt.Sprintf("%dM", memory/block.MiB),
 		"-serial", "stdio",
-		"-netdev", "user,id=net0", "-device", "virtio-net-pci,netdev=net0,romfile=",
+		// File 3 is the first of ExtraFiles.
+		"-netdev", "stream,id=net0,server=off,addr.type=fd,addr.str=3", "-device", "virtio-net-pci,netdev=net0,romfile=",
 		"-kernel", k.image, "-initrd", initrd,
 		"-append", "console=ttyS0 panic=-1 quiet mitigations=off nokaslr random.trust_cpu=on",
 	}
@@ -152,7 +154,13 @@ func boot(ctx context.Context, k kernel, initrd string, o Options) (Output, erro
 	if err != nil {
 		return Output{}, err
 	}
+	wire, err := startNetwork(ctx)
+	if err != nil {
+		return Output{}, err
+	}
+	defer wire.stop()
 	cmd := exec.CommandContext(ctx, emulator, arguments(k, initrd, o)...)
+	cmd.ExtraFiles = []*os.File{wire.guest}
 	cmd.SysProcAttr = &syscall.SysProcAttr{Pdeathsig: syscall.SIGKILL}
 	var stderr bytes.Buffer
 	cmd.Stderr = &stderr
@@ -164,6 +172,7 @@ func boot(ctx context.Context, k kernel, initrd string, o Options) (Output, erro
 	if err := cmd.Start(); err != nil {
 		return Output{}, block.Wrap(block.Unavailable, err, "starting the emulator")
 	}
+	wire.guest.Close()
 	out := readConsole(console, o.OnLine)
 	err = cmd.Wait()
 	out.Took = time.Since(start)
@@ -171,7 +180,7 @@ func boot(ctx context.Context, k kernel, initrd string, o Options) (Output, erro
 	case ctx.Err() != nil:
 		return out, block.Wrap(block.Unavailable, ctx.Err(), "the guest had to be ended\n%s", out.tail())
 	case err != nil:
-		return out, block.Wrap(block.Unavailable, err, "the emulator: %s\n%s", &stderr, out.tail())
+		return out, block.Wrap(block.Unavailable, err, "the emulator: %s%s\n%s", &stderr, &wire.stderr, out.tail())
 	case status == "":
 		return out, block.Errorf(block.Unavailable, "the guest ended without telling its status\n%s", out.tail())
 	case status != "0":

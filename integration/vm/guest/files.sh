@@ -38,8 +38,8 @@ check_fs() { # changes nothing, says whether all is clean
 # with many blocks in flight.
 load() {
   /tools/fio --output-format=terse --directory=/mnt --verify=crc32c --verify_fatal=1 --rw=randwrite --randseed=7 "$1" \
-    --name=buffered --ioengine=psync --bs=4k --size=8m --fsync=64 \
-    --name=direct --stonewall --ioengine=libaio --direct=1 --iodepth=16 --bsrange=4k-64k --size=24m > /tmp/fio.out 2>&1 ||
+    --name=buffered --ioengine=psync --bs=4k --size=4m --fsync=64 \
+    --name=direct --stonewall --ioengine=libaio --direct=1 --iodepth=16 --bsrange=4k-64k --size=16m > /tmp/fio.out 2>&1 ||
     { cat /tmp/fio.out; return 1; }
 }
 trim() {
