@@ -1,0 +1,159 @@
+package bench
+
+import (
+	"encoding/json"
+	"errors"
+	"io"
+	"os"
+	"strings"
+	"testing"
+	"time"
+
+	"go.uber.org/goleak"
+
+	"github.com/sextantdisk/sextant/internal/block"
+)
+
+func TestMain(m *testing.M) { goleak.VerifyTestMain(m) }
+
+// TestCompareMeasuresBothSides: a short run of nbdkit beside itself.
+func TestCompareMeasuresBothSides(t *testing.T) {
+	dir := t.TempDir()
+	jobs := []Job{Jobs[1], Jobs[7]}
+	run, err := compareAt(t.Context(), Config{Dir: dir, Quick: true, Progress: io.Discard}, scale{16 * block.MiB, 200 * time.Millisecond, jobs})
+	if err != nil {
+		t.Fatal(err)
+	}
+	if len(run.Results) != 2 || run.Ours != "nbdkit-too" || run.Peer != "nbdkit" || run.Machine.Cores == 0 {
+		t.Fatalf("%+v", run)
+	}
+	for _, r := range run.Results {
+		for _, m := range []Measure{r.Ours, r.Peers} {
+			if f := m.Write; f == nil || f.Ops <= 0 || f.BytesSecond < 4096 || f.P50 <= 0 || f.P99 < f.P50 {
+				t.Errorf("%s: writes %+v", r.Job, f)
+			}
+			if mixed := r.Job == "randrw-qd16"; mixed != (m.Read != nil) {
+				t.Errorf("%s: reads %+v", r.Job, m.Read)
+			}
+		}
+		if r.Ratio < 0.02 || r.Ratio > 50 {
+			t.Errorf("%s: ratio %v of a server with itself", r.Job, r.Ratio)
+		}
+	}
+	if left, err := os.ReadDir(dir); err != nil || len(left) != 0 {
+		t.Errorf("left behind: %v, %v", left, err)
+	}
+	file, err := run.WriteJSON(dir+"/results", "x")
+	if err != nil {
+		t.Fatal(err)
+	}
+	text, err := os.ReadFile(file)
+	if err != nil {
+		t.Fatal(err)
+	}
+	var again Run
+	if err := json.Unmarshal(text, &again); err != nil || len(again.Results) != 2 || again.Results[0].Ours.Write.Ops != run.Results[0].Ours.Write.Ops {
+		t.Errorf("%+v, %v", again, err)
+	}
+}
+
+func TestFailuresAreTold(t *testing.T) {
+	c := Config{Dir: t.TempDir(), Progress: io.Discard, URI: "nbd://127.0.0.1:1/none"}
+	if _, err := compareAt(t.Context(), c, scale{16 * block.MiB, time.Second, nil}); !errors.Is(err, block.Unavailable) {
+		t.Errorf("nobody listens: %v", err)
+	}
+	c.Sextant = "/nonexistent"
+	if _, err := Compare(t.Context(), c); !errors.Is(err, block.Invalid) {
+		t.Errorf("a binary and a URI: %v", err)
+	}
+	c.URI = ""
+	if _, err := Compare(t.Context(), c); !errors.Is(err, block.Unavailable) {
+		t.Errorf("a binary that is not there: %v", err)
+	}
+}
+
+const fioText = `fio: a note
+{"jobs":[{"error":0,
+ "read":{"total_ios":0,"iops":0,"bw_bytes":0,"lat_ns":{}},
+ "write":{"total_ios":1000,"iops":500.5,"bw_bytes":2050048,"lat_ns":{"percentile":{"50.000000":20000,"99.000000":90000}}},
+ "sync":{"lat_ns":{"percentile":{"50.000000":300000,"99.000000":1000000}}}}]}`
+
+func TestParseFio(t *testing.T) {
+	m, total, err := parseFio([]byte(fioText), Job{FlushEach: true})
+	if err != nil || total != 1000 || m.Read != nil || *m.Write != (Figures{500.5, 2050048, 320, 1090}) {
+		t.Errorf("%+v, %v, %v", m.Write, total, err)
+	}
+	m, _, err = parseFio([]byte(fioText), Job{})
+	if err != nil || m.Write.P50 != 20 || m.ops() != 500.5 {
+		t.Errorf("%+v, %v", m.Write, err)
+	}
+	for name, text := range map[string]string{
+		"no JSON":  "fio: it broke",
+		"cut off":  fioText[:100],
+		"an error": strings.Replace(fioText, `"error":0`, `"error":5`, 1),
+		"no work":  strings.Replace(fioText, `"total_ios":1000`, `"total_ios":0`, 1),
+		"no jobs":  `{"jobs":[]}`,
+	} {
+		if _, _, err := parseFio([]byte(text), Job{}); !errors.Is(err, block.Unavailable) {
+			t.Errorf("%s: %v", name, err)
+		}
+	}
+}
+
+func TestParseCPU(t *testing.T) {
+	got, err := parseCPU("cpu  100 10 50 9999 8888 5 5 77 3 3\ncpu0 1 2 3\n")
+	if want := 1700 * time.Millisecond; err != nil || got != want {
+		t.Errorf("%v, %v, want %v", got, err, want)
+	}
+	for _, text := range []string{"", "cpu 1 2", "intr 1 2 3 4 5 6 7 8", "cpu a b c d e f g h"} {
+		if _, err := parseCPU(text); !errors.Is(err, block.Unavailable) {
+			t.Errorf("%q: %v", text, err)
+		}
+	}
+}
+
+func TestRatioIsAgainstTheNamedJob(t *testing.T) {
+	write := func(ops float64) Measure { return Measure{Write: &Figures{Ops: ops}} }
+	results := compare(Jobs[:2],
+		map[string]Measure{"randwrite-qd1": write(1000), flushed: write(900)},
+		map[string]Measure{"randwrite-qd1": write(10000), flushed: write(2500)})
+	if results[0].Ratio != 0.4 || results[1].Ratio != 0.36 {
+		t.Errorf("%+v", results)
+	}
+	run := Run{Results: results}
+	if missed := run.Missed(); len(missed) != 2 || !strings.Contains(missed[0], "0.40, floor 0.50") {
+		t.Errorf("%q", missed)
+	}
+	var b strings.Builder
+	if err := run.WriteTable(&b); err != nil {
+		t.Fatal(err)
+	}
+	lines := strings.Split(b.String(), "\n")
+	if !strings.Contains(lines[2], "4k random write QD1 ") || !strings.Contains(lines[2], " 1000 ") || !strings.Contains(lines[2], "0.50 missed") {
+		t.Errorf("line %q", lines[2])
+	}
+	for i := 1; i < 4; i++ {
+		if len([]rune(lines[i])) != len([]rune(lines[0])) {
+			t.Errorf("line %d is not as long as the first:\n%s", i, b.String())
+		}
+	}
+}
+
+// TestJobsAreWellFormed: names are unique, and Against names a job.
+func TestJobsAreWellFormed(t *testing.T) {
+	names := map[string]bool{}
+	for _, j := range Jobs {
+		if names[j.Name] {
+			t.Errorf("%s stands twice", j.Name)
+		}
+		names[j.Name] = true
+	}
+	for _, j := range Jobs {
+		if !names[j.Against] {
+			t.Errorf("%s is compared with %q, which is no job", j.Name, j.Against)
+		}
+	}
+	if len(Jobs) != 8 {
+		t.Errorf("%d jobs, want 8", len(Jobs))
+	}
+}
