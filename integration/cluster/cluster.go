@@ -271,6 +271,9 @@ func (c *Cluster) spec(role string, i int, args func(data string, at func(string
 	})
 }
 
+// zone is where the daemon i of its role stands.
+func (c *Cluster) zone(i int) string { return fmt.Sprintf("zone-%d", i%c.opts.Zones) }
+
 func (c *Cluster) metadata(i int) *Daemon {
 	return c.spec("metadata", i, func(data string, at func(string) string) []string {
 		args := []string{
@@ -287,7 +290,7 @@ func (c *Cluster) metadata(i int) *Daemon {
 func (c *Cluster) segment(i int) *Daemon {
 	return c.spec("segment", i, func(data string, at func(string) string) []string {
 		return []string{
-			"segment", "--data", data, "--zone", fmt.Sprintf("zone-%d", i%c.opts.Zones),
+			"segment", "--data", data, "--zone", c.zone(i),
 			"--listen", at("listen"), "--metadata", c.MetadataAddrs(), "--http", at("http"),
 		}
 	})
@@ -296,7 +299,7 @@ func (c *Cluster) segment(i int) *Daemon {
 func (c *Cluster) gateway(i int) *Daemon {
 	return c.spec("nbd", i, func(_ string, at func(string) string) []string {
 		return []string{
-			"nbd", "--listen", at("listen"), "--metadata", c.MetadataAddrs(), "--http", at("http"),
+			"nbd", "--zone", c.zone(i), "--listen", at("listen"), "--metadata", c.MetadataAddrs(), "--http", at("http"),
 		}
 	})
 }
