@@ -10,8 +10,9 @@ import (
 	"strings"
 	"syscall"
 
-	"github.com/sextantdisk/sextant/internal/block"
 	"github.com/urfave/cli/v2"
+
+	"github.com/sextantdisk/sextant/internal/block"
 )
 
 // Main runs the command line and gives the exit status.

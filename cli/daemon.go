@@ -15,8 +15,9 @@ import (
 	"github.com/prometheus/client_golang/prometheus"
 	"github.com/prometheus/client_golang/prometheus/collectors"
 	"github.com/prometheus/client_golang/prometheus/promhttp"
-	"github.com/sextantdisk/sextant/internal/block"
 	"github.com/urfave/cli/v2"
+
+	"github.com/sextantdisk/sextant/internal/block"
 )
 
 // shutdownTimeout bounds how long a daemon takes to end in good order.
@@ -132,4 +133,3 @@ func until(ctx context.Context, failed <-chan struct{}, why func() error) error 
 		return why()
 	}
 }
-

@@ -7,13 +7,14 @@ import (
 	"path/filepath"
 	"time"
 
+	"github.com/urfave/cli/v2"
+
 	"github.com/sextantdisk/sextant/internal/block"
 	"github.com/sextantdisk/sextant/logstore"
 	"github.com/sextantdisk/sextant/metadata"
 	"github.com/sextantdisk/sextant/metadata/raftnode"
 	"github.com/sextantdisk/sextant/segmentd"
 	"github.com/sextantdisk/sextant/volume"
-	"github.com/urfave/cli/v2"
 )
 
 const (
@@ -74,9 +75,11 @@ func runDev(c *cli.Context) error {
 	}
 	defer client.Close()
 	segments, err := startDevSegments(c.Context, d, client, dir)
-	for _, s := range segments {
-		defer s.Close()
-	}
+	defer func() {
+		for _, s := range segments {
+			_ = s.Close()
+		}
+	}()
 	if err != nil {
 		return err
 	}

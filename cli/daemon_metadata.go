@@ -1,9 +1,10 @@
 package cli
 
 import (
+	"github.com/urfave/cli/v2"
+
 	"github.com/sextantdisk/sextant/metadata"
 	"github.com/sextantdisk/sextant/metadata/raftnode"
-	"github.com/urfave/cli/v2"
 )
 
 func metadataCommand() *cli.Command {

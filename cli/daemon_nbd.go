@@ -11,12 +11,13 @@ import (
 	"os"
 	"time"
 
+	"github.com/urfave/cli/v2"
+
 	"github.com/sextantdisk/sextant/internal/block"
 	"github.com/sextantdisk/sextant/internal/clock"
 	"github.com/sextantdisk/sextant/metadata"
 	"github.com/sextantdisk/sextant/nbd"
 	"github.com/sextantdisk/sextant/volume"
-	"github.com/urfave/cli/v2"
 )
 
 func nbdCommand() *cli.Command {

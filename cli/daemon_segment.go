@@ -3,13 +3,14 @@ package cli
 import (
 	"log/slog"
 
+	"github.com/urfave/cli/v2"
+
 	"github.com/sextantdisk/sextant/internal/block"
 	"github.com/sextantdisk/sextant/internal/clock"
 	"github.com/sextantdisk/sextant/internal/vfs"
 	"github.com/sextantdisk/sextant/logstore"
 	"github.com/sextantdisk/sextant/metadata"
 	"github.com/sextantdisk/sextant/segmentd"
-	"github.com/urfave/cli/v2"
 )
 
 const metadataDefault = "127.0.0.1:10870"

@@ -6,8 +6,9 @@ import (
 	"strings"
 
 	"github.com/pelletier/go-toml/v2"
-	"github.com/sextantdisk/sextant/internal/block"
 	"github.com/urfave/cli/v2"
+
+	"github.com/sextantdisk/sextant/internal/block"
 )
 
 // env is the variable of a flag: SEXTANT_PG_SIZE for --pg-size.

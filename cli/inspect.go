@@ -6,10 +6,11 @@ import (
 	"fmt"
 	"text/tabwriter"
 
+	"github.com/urfave/cli/v2"
+
 	"github.com/sextantdisk/sextant/internal/block"
 	"github.com/sextantdisk/sextant/internal/vfs"
 	"github.com/sextantdisk/sextant/logstore"
-	"github.com/urfave/cli/v2"
 )
 
 func inspectCommand() *cli.Command {

@@ -6,9 +6,10 @@ import (
 	"strconv"
 	"text/tabwriter"
 
+	"github.com/urfave/cli/v2"
+
 	"github.com/sextantdisk/sextant/internal/block"
 	"github.com/sextantdisk/sextant/metadata"
-	"github.com/urfave/cli/v2"
 )
 
 // nodeJSON is a node in JSON output.

@@ -22,6 +22,7 @@ func benchDir(b *testing.B) string {
 	if root == "" {
 		return b.TempDir()
 	}
+	//nolint:usetesting // a folder on the disk that is to be measured
 	dir, err := os.MkdirTemp(root, "logstore-bench-")
 	must(b, err)
 	b.Cleanup(func() { os.RemoveAll(dir) })

@@ -1,3 +1,53 @@
 // Package logstore is one disk of a segment daemon: an append-only log that
 // is the data, shared by all segments of the disk.
+//
+// Job: make records of many segments durable with one flush for all that wait
+// (rule R6), keep an index of where each block's versions are, read them with
+// their checksums verified (rule B3), tell after a crash what is complete and
+// what is damaged (traps T14 to T18), give a peer the records that it lacks
+// (rule R20), mend damaged blocks (rule S2).
+//
+// Non-job: it knows no volume, no quorum and no network; it does not judge
+// epochs (its caller refuses what is fenced before it enqueues it, and orders
+// promises among the writes by enqueueing them, trap T4). Space is not given
+// back yet: cleaning and checkpoints have their places in the format.
+//
+// A write:
+//
+//	Enqueue ── queue ── Wait: the first to wait leads ── build ── pwritev
+//	   order of the log            others wait            header and payload
+//	                                                           │
+//	wake the waiters ── apply to the indexes ── fdatasync ─────┘
+//
+// What is where:
+//
+//	format, fileheader, batch   bytes: encode, decode, no I/O
+//	logfile, filer, keeper      one file; making files in advance; idle marks
+//	ticket, append              the queue, the leader, a batch
+//	segment, index, hot, leaf   one segment's state and where its blocks are
+//	read, scan, mend            reading
+//	recovery, scanner, walk     where a log ends, and why
+//	open, replay, inspect       walking it to open it, or to look at it
+//	chain/                      which records are complete
+//
+// Invariants:
+//
+//   - A batch is written only after the one before it is durable. So whatever
+//     stands behind a batch proves it, and only the last one can be torn.
+//   - A ticket is done when its records are durable and applied, in this
+//     order; no reader sees what is not durable (I9).
+//   - What a read sees depends on LSNs alone, never on the order of arrival
+//     or of the log (rule R19).
+//   - Nothing is appended behind a torn batch: the next file's header says
+//     where the torn file ended (trap T17).
+//   - Batches lie within pages that were zero-written and whose length is
+//     durable (trap T18); so an append needs no new space.
+//   - A write or flush that failed ends the log (rule S3).
+//   - A segment's SCL, floor and promise never go back while it is not
+//     damaged. Damaged means: the log lost a part, and nothing behind that
+//     part proves that no higher record or promise was in it.
+//
+// Goroutines: two for each store, from Open to Close: keeper writes a
+// SYNCMARK when the log falls idle, filler zero-writes ahead. Appends run on
+// the goroutines that wait for them, reads and scans on their callers'.
 package logstore

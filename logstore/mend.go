@@ -45,7 +45,7 @@ func (g *Segment) origin(l location) (lsn, prev block.LSN) {
 	if file == nil || !file.pin() {
 		return 0, 0
 	}
-	defer file.unpin()
+	defer func() { _ = file.unpin() }() // the last one closes a file that was only read
 	refs, err := g.decodeRecords(file, nil, headerCopies, pageNo(file.end.Load()))
 	if err != nil {
 		return 0, 0

@@ -167,9 +167,18 @@ func TestFloorRidesAlongWithoutIdleness(t *testing.T) {
 		put(t, g, recs...)
 		must(t, g.SetFloor(prev))
 	}
-	s = open(t, crash(fs), small())
-	if f := segment(t, s, 1).State().Floor; f < lsn(1, statusEvery) {
-		t.Fatalf("floor %v after a crash: no STATUS rode along", f)
+	fs = crash(fs)
+	statuses := 0
+	_, err := Inspect(fs, "/store", Inspector{Record: func(r RecordInfo) error {
+		if r.Type == TypeStatus.String() {
+			statuses++
+		}
+		return nil
+	}})
+	must(t, err)
+	s = open(t, fs, small())
+	if f := segment(t, s, 1).State().Floor; f < lsn(1, statusEvery) || statuses != 1 {
+		t.Fatalf("floor %v after a crash, %d STATUSes rode along", f, statuses)
 	}
 }
 

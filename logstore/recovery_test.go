@@ -2,9 +2,11 @@ package logstore
 
 import (
 	"slices"
+	"syscall"
 	"testing"
 
 	"github.com/sextantdisk/sextant/internal/block"
+	"github.com/sextantdisk/sextant/internal/vfs/faultfs"
 	"github.com/sextantdisk/sextant/internal/vfs/memfs"
 )
 
@@ -348,4 +350,36 @@ func TestRecordsOfALostSegmentAreReported(t *testing.T) {
 	if st := g.State(); st.SCL != 0 || st.Head != 0 {
 		t.Fatalf("a new segment begins with %+v", st)
 	}
+}
+
+// T16: what a killed process left in the page cache was never durable; who
+// opens the log and tells of it must make it so first.
+func TestT16WhatOpeningFindsIsDurable(t *testing.T) {
+	disk := newDisk()
+	fs := faultfs.Wrap(disk)
+	s := open(t, fs, small())
+	g := create(t, s, 1)
+	chainOf(t, g, 3)
+	fs.Add(faultfs.Rule{Ops: faultfs.Sync, Times: 1, Err: syscall.EIO})
+	wantKind(t, g.Enqueue([]Record{write(lsn(1, 4), lsn(1, 3), 4, 1)}).Wait(), block.Unavailable)
+	must(t, s.Close())
+	s, r := reopen(t, disk)
+	r.mustBe(t, reopened{scl: 4}) // it was written, and survived the process
+	after := crash(disk)
+	must(t, s.Close())
+	_, r = reopen(t, after)
+	r.mustBe(t, reopened{scl: 4})
+}
+
+// Batches are numbered without gaps: one that was lost shows even where no
+// page is missing.
+func TestT14MissingBatchNumberIsDamage(t *testing.T) {
+	fs := newDisk()
+	s := open(t, fs, small())
+	g := create(t, s, 1)
+	chainOf(t, g, 2)
+	s.nextBatch++
+	chainOf(t, g, 2)
+	_, r := reopen(t, crash(fs))
+	r.mustBe(t, reopened{scl: 4, damaged: true, kinds: []DamageKind{DamageBatch}})
 }

@@ -234,7 +234,7 @@ func (g *Segment) decodeRecords(f *logFile, refs []recordRef, from, end pageNo) 
 	if !f.pin() {
 		return nil, block.Errorf(block.Closed, "the log store is closed")
 	}
-	defer f.unpin()
+	defer func() { _ = f.unpin() }() // the last one closes a file that was only read
 	sc := newScanner(f, end)
 	defer sc.close()
 	for at := from; at < end; {

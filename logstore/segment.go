@@ -74,7 +74,7 @@ func (h *health) status(flags uint8, head block.LSN) {
 
 // damaged is the verdict when all of the log was read.
 func (h *health) damaged(scl block.LSN) bool {
-	return h.declared || (h.suspect && !(h.proof && scl >= h.proofHead))
+	return h.declared || (h.suspect && (!h.proof || scl < h.proofHead))
 }
 
 // ID is the segment's id.

@@ -16,7 +16,7 @@ import (
 const (
 	defaultTimeout = 30 * time.Second
 	defaultAttempt = 5 * time.Second
-	backoffMin     = 10 * time.Millisecond
+	backoffFirst   = 10 * time.Millisecond
 	backoffMax     = 500 * time.Millisecond
 	// hopsMax bounds the redirects that are followed without a pause.
 	hopsMax = 3
@@ -122,7 +122,7 @@ func callOnce[Req, Reply any](ctx context.Context, c *Client, m method[Req, Repl
 // pause waits before attempt+1: twice as long each time up to backoffMax,
 // times a random factor from 0.5 to 1.5, so that clients do not come in step.
 func pause(ctx context.Context, attempt int) error {
-	d := min(backoffMin<<min(attempt, 10), backoffMax)
+	d := min(backoffFirst<<min(attempt, 10), backoffMax)
 	t := time.NewTimer(d/2 + rand.N(d))
 	defer t.Stop()
 	select {

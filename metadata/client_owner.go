@@ -54,7 +54,7 @@ func (c *Client) RenewLease(ctx context.Context, r LeaseReport) (LeaseReply, err
 	if err != nil {
 		return LeaseReply{}, err
 	}
-	return LeaseReply{Size: block.ByteCount(reply.GetSize()), Version: reply.GetVersion()}, nil
+	return LeaseReply{Size: block.ByteCount(reply.GetSize()), Version: ConfigVersion(reply.GetVersion())}, nil
 }
 
 // EnsurePG places a protection group if it is not placed yet, and tells

@@ -14,7 +14,7 @@ func VolumeToPB(v Volume) *pb.Volume {
 		Copies: uint32(v.Quorum.Copies), WriteQuorum: uint32(v.Quorum.Write), ReadQuorum: uint32(v.Quorum.Read),
 		Epoch: uint32(v.Epoch), Gateway: string(v.Gateway), GatewayDescription: v.Description,
 		OpenState: pb.OpenState(v.State), Clean: v.Clean, CreatedNs: timeToPB(v.Created), Deleting: v.Deleting,
-		Pgs: uint32(v.PGs), Version: v.Version, Leased: v.Leased, LeaseAgeNs: int64(v.LeaseAge),
+		Pgs: uint32(v.PGs), Version: uint64(v.Version), Leased: v.Leased, LeaseAgeNs: int64(v.LeaseAge),
 	}
 }
 
@@ -25,7 +25,7 @@ func volumeFromPB(p *pb.Volume) (v Volume, err error) {
 		Quorum:   Quorum{Copies: int(p.GetCopies()), Write: int(p.GetWriteQuorum()), Read: int(p.GetReadQuorum())},
 		Epoch:    block.VolumeEpoch(p.GetEpoch()), Gateway: GatewayID(p.GetGateway()), Description: p.GetGatewayDescription(),
 		State: OpenState(p.GetOpenState()), Clean: p.GetClean(), Created: timeFromPB(p.GetCreatedNs()), Deleting: p.GetDeleting(),
-		PGs: int(p.GetPgs()), Version: p.GetVersion(), Leased: p.GetLeased(), LeaseAge: time.Duration(p.GetLeaseAgeNs()),
+		PGs: int(p.GetPgs()), Version: ConfigVersion(p.GetVersion()), Leased: p.GetLeased(), LeaseAge: time.Duration(p.GetLeaseAgeNs()),
 	}
 	if v.ID, err = IDFromPB[block.VolumeID]("volume", p.GetId()); err != nil {
 		return v, err

@@ -91,6 +91,10 @@ var openStateNames = [...]string{"unknown", "closed", "recovering", "open"}
 
 func (s OpenState) String() string { return nameOf(openStateNames[:], int(s)) }
 
+// ConfigVersion goes up with each change of a volume that its gateway has to
+// learn of.
+type ConfigVersion uint64
+
 // Volume is a virtual disk as the service knows it.
 type Volume struct {
 	ID       block.VolumeID
@@ -112,7 +116,7 @@ type Volume struct {
 	PGs int
 	// Version goes up with each change that its gateway has to learn of:
 	// its size, its configuration, or the address or boot of any node.
-	Version uint64
+	Version ConfigVersion
 
 	// What only the leader's memory knows: whether a lease is alive, and
 	// how long ago it was renewed.
@@ -193,5 +197,5 @@ type LeaseReport struct {
 // LeaseReply tells what may have changed.
 type LeaseReply struct {
 	Size    block.ByteCount
-	Version uint64 // as Volume.Version
+	Version ConfigVersion // as Volume.Version
 }

@@ -21,8 +21,8 @@ type pool struct {
 	}
 }
 
-func newPool(max int64) *pool {
-	p := &pool{max: max}
+func newPool(limit int64) *pool {
+	p := &pool{max: limit}
 	p.mu.parked = make(map[*budget]struct{})
 	return p
 }

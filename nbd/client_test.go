@@ -144,9 +144,14 @@ func (c *client) take(n int) []byte {
 	return p
 }
 
+// endWait bounds how long wantEnd waits: less than the default timeout of
+// handshakes, so that it is not that which ends the connection.
+const endWait = 5 * time.Second
+
 // wantEnd expects the server to end the connection without another byte.
 func (c *client) wantEnd() {
 	c.t.Helper()
+	c.SetReadDeadline(time.Now().Add(endWait))
 	var p [1]byte
 	n, err := c.Read(p[:])
 	if n != 0 || err == nil {

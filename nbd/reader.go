@@ -1,6 +1,9 @@
 package nbd
 
-import "io"
+import (
+	"errors"
+	"io"
+)
 
 const (
 	// handshakeBuffer and requestBuffer are the sizes of a connection's
@@ -64,7 +67,7 @@ func (d *reader) read(p []byte) (int, error) {
 func (d *reader) next(n int) ([]byte, error) {
 	for d.w-d.r < n {
 		if err := d.fill(); err != nil {
-			if err == io.EOF && d.w > d.r {
+			if errors.Is(err, io.EOF) && d.w > d.r {
 				err = io.ErrUnexpectedEOF
 			}
 			return nil, err
@@ -116,7 +119,7 @@ func (d *reader) skip(n int64) error {
 
 // unexpected is err where the stream must not end.
 func unexpected(err error) error {
-	if err == io.EOF {
+	if errors.Is(err, io.EOF) {
 		return io.ErrUnexpectedEOF
 	}
 	return err

@@ -1,6 +1,7 @@
 package nbd
 
 import (
+	"errors"
 	"io"
 
 	"github.com/sextantdisk/sextant/internal/block"
@@ -90,7 +91,7 @@ func (c *conn) whyEnded(err error) error {
 		return errSevered
 	case c.srv.ctx.Err() != nil:
 		return errStopping
-	case err == io.EOF:
+	case errors.Is(err, io.EOF):
 		return block.Errorf(block.Unavailable, "client closed the connection without NBD_CMD_DISC")
 	}
 	return err

@@ -98,7 +98,7 @@ type Server struct {
 	relief relief
 	// ctx ends when the server stops: it is what Backend calls get, and
 	// its Done channel stops readers that wait for memory.
-	ctx  context.Context
+	ctx  context.Context //nolint:containedctx // the one background context of the service
 	stop context.CancelFunc
 	wg   sync.WaitGroup // connections; Add only under mu and before stopping
 

@@ -5,6 +5,7 @@ import (
 	"fmt"
 
 	"github.com/pojntfx/go-nbd/pkg/protocol"
+
 	"github.com/sextantdisk/sextant/internal/block"
 )
 

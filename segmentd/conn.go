@@ -77,7 +77,7 @@ func (s *Server) serve(nc net.Conn) {
 		return
 	}
 	err := c.loop()
-	if err != nil && !errors.Is(err, io.EOF) && !errors.Is(err, net.ErrClosed) && s.ctx.Err() == nil {
+	if !errors.Is(err, io.EOF) && !errors.Is(err, net.ErrClosed) && s.ctx.Err() == nil {
 		c.log.Warn("connection ended", "err", err)
 	}
 }

@@ -113,7 +113,7 @@ func (s *Server) Report() Report {
 		h.mu.Lock()
 		damaged := h.mu.core.Damaged()
 		h.mu.Unlock()
-		state := ""
+		var state string
 		switch {
 		case r.Failed != "":
 			state = "disk-failed"

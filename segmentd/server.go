@@ -54,7 +54,7 @@ type Server struct {
 	ln    net.Listener
 	lock  io.Closer
 
-	ctx      context.Context // ends when the daemon does
+	ctx      context.Context //nolint:containedctx // the one background context of the service
 	cancel   context.CancelCauseFunc
 	tasks    sync.WaitGroup
 	catchUps chan struct{} // a place for each catch-up under way

@@ -17,10 +17,10 @@ import (
 
 // Timing and bounds of links.
 const (
-	dialTimeout  = 3 * time.Second
-	greetTimeout = 5 * time.Second
-	redialMin    = 20 * time.Millisecond
-	redialMax    = time.Second
+	dialTimeout   = 3 * time.Second
+	greetTimeout  = 5 * time.Second
+	redialFirst   = 20 * time.Millisecond
+	redialLongest = time.Second
 	// linkQueue bounds what may be queued for a daemon that does not take
 	// it, over all groups; beyond it the connection is given up and made
 	// anew when the daemon answers again (B6).
@@ -154,14 +154,14 @@ func (l *link) run() {
 
 // keepUp runs session again and again, with growing pauses while it fails.
 func (l *link) keepUp(what string, session func(context.Context) (bool, error)) {
-	ctx, pause := l.pool.ctx, redialMin
+	ctx, pause := l.pool.ctx, redialFirst
 	for fails := 0; ctx.Err() == nil; fails++ {
 		ok, err := session(ctx)
 		if ctx.Err() != nil {
 			return
 		}
 		if ok {
-			fails, pause = 0, redialMin
+			fails, pause = 0, redialFirst
 		}
 		if fails < 2 || fails%60 == 0 {
 			l.log.Warn("connection is down", "for", what, "err", err)
@@ -174,7 +174,7 @@ func (l *link) keepUp(what string, session func(context.Context) (bool, error)) 
 			return
 		case <-l.pool.cfg.Clock.After(pause):
 		}
-		pause = min(2*pause, redialMax)
+		pause = min(2*pause, redialLongest)
 	}
 }
 

@@ -17,7 +17,7 @@ const linger = 2 * time.Second
 // clients, and closes them after the last has gone.
 type Manager struct {
 	cfg    Config
-	ctx    context.Context // ends with Close
+	ctx    context.Context //nolint:containedctx // the one background context of the service
 	cancel context.CancelFunc
 	tasks  sync.WaitGroup
 

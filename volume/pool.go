@@ -25,7 +25,7 @@ type PoolConfig struct {
 type Pool struct {
 	cfg    PoolConfig
 	start  time.Time
-	ctx    context.Context // ends with Close
+	ctx    context.Context //nolint:containedctx // the one background context of the service
 	cancel context.CancelFunc
 	tasks  sync.WaitGroup
 

@@ -67,7 +67,7 @@ type Volume struct {
 	ticker    ticker
 	counters  Counters
 
-	ctx    context.Context
+	ctx    context.Context //nolint:containedctx // the one background context of the service
 	cancel context.CancelFunc
 	tasks  sync.WaitGroup
 

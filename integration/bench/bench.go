@@ -9,6 +9,8 @@ import (
 	"path/filepath"
 	"time"
 
+	"golang.org/x/sys/unix"
+
 	"github.com/sextantdisk/sextant/internal/block"
 )
 
@@ -148,6 +150,9 @@ func measureAll(ctx context.Context, c Config, sides []side, sc scale) ([]Result
 	for n, j := range sc.jobs {
 		for k := range sides {
 			i := (n + k) % len(sides)
+			// What one side has left in the page cache is not written
+			// out in the other's time.
+			unix.Sync()
 			m, err := runFio(ctx, j, sides[i].uri, sc.size, sc.runtime)
 			if err != nil {
 				return nil, err

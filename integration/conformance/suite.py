@@ -96,7 +96,8 @@ class Raw:
         return data
 
     def end(self):
-        """The server closes without another byte."""
+        """The server closes without another byte, and not for a timeout."""
+        self.s.settimeout(5)
         try:
             data = self.s.recv(1)
         except ConnectionError:

@@ -65,7 +65,7 @@ func nbdinfo(t *testing.T, uri string) {
 		t.Fatalf("%d exports, want 1", len(one))
 	}
 	e := one[0]
-	if !(e.CanCache && e.CanDF && e.FastZero && e.CanFlush && e.CanFUA && e.MultiConn && e.CanTrim && e.CanZero) || e.ReadOnly {
+	if can := e.CanCache && e.CanDF && e.FastZero && e.CanFlush && e.CanFUA && e.MultiConn && e.CanTrim && e.CanZero; !can || e.ReadOnly {
 		t.Errorf("something is missing in %+v", e)
 	}
 	if len(e.Contexts) != 1 || e.Contexts[0] != "base:allocation" {
@@ -116,7 +116,7 @@ func image(t *testing.T) string {
 	for i := int64(0); i < copyBytes>>20; i++ {
 		switch i % 4 {
 		case 0, 1:
-			rng.Read(p)
+			_, _ = rng.Read(p) // never fails
 		case 2:
 			clear(p)
 		default:

@@ -8,7 +8,7 @@ import (
 
 var (
 	seedFlag = flag.Uint64("seed", 0, "run this one seed and print its trace")
-	runsFlag = flag.Int("runs", 300, "how many seeds to run")
+	runsFlag = flag.Int("runs", 60, "how many seeds to run")
 )
 
 // TestProtocol runs seeds and prints the command that repeats a failure.

@@ -95,7 +95,8 @@ type Counts struct {
 	Refused int
 	// Violations in all.
 	Violations int
-	// LongestStall is the longest time in a Run without any answer.
+	// LongestStall is the longest time without any answer in a Run or a
+	// Verify, from when they have connected.
 	LongestStall time.Duration
 }
 
@@ -141,10 +142,7 @@ func (t *Tester) Run(ctx context.Context) error {
 	defer closeAll(conns)
 	ctx, cancel := context.WithCancelCause(ctx)
 	defer cancel(nil)
-	t.mu.Lock()
-	t.mu.lastDone = time.Now()
-	t.mu.Unlock()
-
+	t.connected()
 	var wg sync.WaitGroup
 	for i := range t.cfg.Depth {
 		wg.Go(func() {
@@ -218,6 +216,13 @@ func (t *Tester) refusedLocked(err error) error {
 	return err
 }
 
+// connected begins to measure stalls.
+func (t *Tester) connected() {
+	t.mu.Lock()
+	defer t.mu.Unlock()
+	t.mu.lastDone = time.Now()
+}
+
 func (t *Tester) answeredLocked() {
 	now := time.Now()
 	t.mu.counts.LongestStall = max(t.mu.counts.LongestStall, now.Sub(t.mu.lastDone))
@@ -249,6 +254,7 @@ func (t *Tester) Verify(ctx context.Context) error {
 		return err
 	}
 	defer closeAll(conns)
+	t.connected()
 	errs := make([]error, len(conns))
 	var wg sync.WaitGroup
 	for i, c := range conns {

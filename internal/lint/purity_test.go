@@ -20,7 +20,7 @@ var pureStandard = []string{
 
 // pureTime are the names of package time that read no clock.
 var pureTime = []string{
-	"Duration", "Nanosecond", "Microsecond", "Millisecond", "Second", "Minute", "Hour",
+	"Duration", "Nanosecond", "Microsecond", "Millisecond", "Second", "Minute", "Hour", "Unix",
 }
 
 // clockReaders are the names of package time that do.

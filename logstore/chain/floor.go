@@ -74,7 +74,7 @@ func (c *Chain[T]) dropBranches(l block.LSN) {
 // and notes it for all the records in between.
 func (c *Chain[T]) descends(at, l block.LSN, known map[block.LSN]bool) {
 	var way []block.LSN
-	verdict := false
+	var verdict bool
 	for {
 		if ok, seen := known[at]; seen {
 			verdict = ok

@@ -14,9 +14,10 @@ const (
 	// announceRetry is how often a member that the leader does not know yet,
 	// or knows by old addresses, tells again.
 	announceRetry = 200 * time.Millisecond
-	// joinTimeout bounds one request to join. The leader replies when the
-	// configuration with the new member is agreed.
-	joinTimeout = 15 * time.Second
+	// joinTimeout bounds one request to join, which may be repeated. It is
+	// short because the addresses that it goes to may be out of date: the
+	// next one looks again.
+	joinTimeout = 2 * time.Second
 )
 
 // announce tells the leader where this member is, until it knows: when it

@@ -53,7 +53,7 @@ const (
 	defaultElection      = time.Second
 	defaultSnapshotAfter = 8192
 	defaultSnapshotCheck = 30 * time.Second
-	electionMin          = 50 * time.Millisecond
+	electionShortest     = 50 * time.Millisecond
 )
 
 // withDefaults validates c and fills in what is left out. Error kind:
@@ -118,8 +118,8 @@ func (t Timing) withDefaults() (Timing, error) {
 	if t.SnapshotAfter == 0 {
 		t.SnapshotAfter = defaultSnapshotAfter
 	}
-	if t.Election < electionMin || t.DownAfter < 0 || t.LeaseFor < 0 || t.SnapshotCheck < 0 || t.SnapshotAfter < 0 {
-		return t, block.Errorf(block.Invalid, "metadata timing %+v: times must not be negative, and Election at least %v", t, electionMin)
+	if t.Election < electionShortest || t.DownAfter < 0 || t.LeaseFor < 0 || t.SnapshotCheck < 0 || t.SnapshotAfter < 0 {
+		return t, block.Errorf(block.Invalid, "metadata timing %+v: times must not be negative, and Election at least %v", t, electionShortest)
 	}
 	return t, nil
 }

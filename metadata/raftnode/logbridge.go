@@ -27,5 +27,6 @@ func (s sink) Accept(name string, level hclog.Level, msg string, args ...any) {
 	if level <= hclog.Debug || !s.to.Enabled(context.Background(), at) {
 		return
 	}
+	//nolint:sloglint // the message is that of another logger
 	s.to.Log(context.Background(), at, msg, append([]any{"from", name}, args...)...)
 }

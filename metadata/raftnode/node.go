@@ -36,7 +36,7 @@ type Node struct {
 	calls     calls
 	again     bool // the folder was a member's before this start
 
-	background context.Context // ends with Close; for what nobody asked for
+	background context.Context //nolint:containedctx // the one background context of the service; ends with Close
 	cancel     context.CancelFunc
 	wg         sync.WaitGroup
 	closeOnce  sync.Once

@@ -21,10 +21,10 @@ const (
 	streamsMax     = 1024 // calls under way on one connection
 	helloTimeout   = 10 * time.Second
 	// keepaliveEvery is how often an idle connection is probed;
-	// keepaliveMin how often a client may probe.
-	keepaliveEvery   = 30 * time.Second
-	keepaliveTimeout = 10 * time.Second
-	keepaliveMin     = 5 * time.Second
+	// keepaliveShortest how often a client may probe.
+	keepaliveEvery    = 30 * time.Second
+	keepaliveTimeout  = 10 * time.Second
+	keepaliveShortest = 5 * time.Second
 )
 
 // server answers the API's calls. Each method reads and checks the request,
@@ -42,7 +42,7 @@ func (n *Node) serve() {
 		grpc.MaxConcurrentStreams(streamsMax),
 		grpc.ConnectionTimeout(helloTimeout),
 		grpc.KeepaliveParams(keepalive.ServerParameters{Time: keepaliveEvery, Timeout: keepaliveTimeout}),
-		grpc.KeepaliveEnforcementPolicy(keepalive.EnforcementPolicy{MinTime: keepaliveMin, PermitWithoutStream: true}),
+		grpc.KeepaliveEnforcementPolicy(keepalive.EnforcementPolicy{MinTime: keepaliveShortest, PermitWithoutStream: true}),
 		grpc.UnaryInterceptor(withKinds),
 		grpc.WaitForHandlers(true),
 	)

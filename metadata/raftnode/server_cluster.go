@@ -108,7 +108,7 @@ func (s *server) RemoveMember(ctx context.Context, req *pb.RemoveMemberRequest) 
 		return nil, block.Errorf(block.Invalid, "member %s is the only one: the metadata service cannot do without it", id)
 	}
 	_, err := s.propose(ctx, &pb.Command{Body: &pb.Command_DeleteMember{DeleteMember: &pb.DeleteMember{Id: req.GetId()}}})
-	if err != nil && !(voter && errors.Is(err, block.NotFound)) { // half done before: go on
+	if err != nil && (!voter || !errors.Is(err, block.NotFound)) { // half done before: go on
 		return nil, err
 	}
 	if voter {

@@ -102,5 +102,5 @@ func (s *server) RenewLease(ctx context.Context, req *pb.RenewLeaseRequest) (*pb
 		return nil, block.Errorf(block.Mismatch, "volume %s: epoch %d belongs to gateway %s, not %s", v.Name, r.Epoch, v.Gateway, r.Gateway)
 	}
 	s.soft.grant(t, v.ID, lease{gateway: r.Gateway, epoch: r.Epoch, unhealthy: r.Unhealthy, counters: r.Counters})
-	return &pb.RenewLeaseReply{Size: uint64(v.Geometry.Size), Version: v.Version}, nil
+	return &pb.RenewLeaseReply{Size: uint64(v.Geometry.Size), Version: uint64(v.Version)}, nil
 }

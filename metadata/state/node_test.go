@@ -112,7 +112,7 @@ func TestNewAddressOrBootTellsGateways(t *testing.T) {
 		if err != nil {
 			t.Fatal(err)
 		}
-		return v.Version
+		return uint64(v.Version)
 	}
 	before := version()
 	l.ok(register("a1", "a", 100, 2, 77)) // a restart at the same address

@@ -79,7 +79,7 @@ func (s *State) viewVolume(v *volume) metadata.Volume {
 		ID: v.id, Name: v.name, Geometry: v.geometry, Quorum: v.quorum,
 		Epoch: v.epoch, Gateway: v.gateway, Description: v.description, State: v.open, Clean: v.clean,
 		Created: time.Unix(0, v.createdNs).UTC(), Deleting: v.deleting, PGs: len(v.pgs),
-		Version: v.version + s.nodesVersion, // both only go up, so the sum tells of either
+		Version: metadata.ConfigVersion(v.version + s.nodesVersion), // both only go up, so the sum tells of either
 	}
 }
 

@@ -60,7 +60,7 @@ func (m *Machine) Floor() block.LSN { return m.floor() }
 //
 // While a former writer's lease may last there are no reads either: what was
 // recovered may be newer than what that writer still serves, and a reader who
-// saw the new must not find the old again through it (docs/adr/0004).
+// saw the new must not find the old again through it (docs/adr/0001).
 //
 // If not ok the caller waits for Effects.Readable, or for a newer
 // confirmation; fx are pings that renew the lease, to be carried out like
