@@ -190,7 +190,10 @@ func TestWholeClusterRestarts(t *testing.T) {
 // A member that was away for longer than the log reaches back gets a
 // snapshot.
 func TestSnapshotBringsAMemberUpToDate(t *testing.T) {
-	nodes, configs := grow(t, 3, func(c *Config) { c.Timing.SnapshotAfter, c.Timing.SnapshotCheck = 32, 50*time.Millisecond })
+	nodes, configs := grow(t, 3, func(c *Config) {
+		c.Timing.SnapshotAfter, c.Timing.SnapshotCheck = 32, 50*time.Millisecond
+		c.Timing.DownAfter = time.Minute // the daemons beat once; the placing takes a while
+	})
 	c := client(t, addresses(nodes)...)
 	away := (leaderOf(t, nodes) + 1) % 3
 	if err := nodes[away].Close(); err != nil {
