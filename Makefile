@@ -9,14 +9,10 @@ CACHE  := $(CURDIR)/.cache
 TOOLS  := $(CACHE)/bin
 export SEXTANT_CACHE ?= $(CACHE)
 
-# The tools that are built from source through the Go module proxy. Each has
-# its version in its name: a new version is built, an old one is left behind.
-GOLANGCI_VERSION           := v2.15.0
-PROTOC_GEN_GO_VERSION      := v1.36.12
-PROTOC_GEN_GO_GRPC_VERSION := v1.6.0
-GOLANGCI           := $(TOOLS)/golangci-lint-$(GOLANGCI_VERSION)
-PROTOC_GEN_GO      := $(TOOLS)/protoc-gen-go-$(PROTOC_GEN_GO_VERSION)
-PROTOC_GEN_GO_GRPC := $(TOOLS)/protoc-gen-go-grpc-$(PROTOC_GEN_GO_GRPC_VERSION)
+# golangci-lint is built from source through the Go module proxy. Its version
+# is in its name: a new one is built, an old one is left behind.
+GOLANGCI_VERSION := v2.15.0
+GOLANGCI         := $(TOOLS)/golangci-lint-$(GOLANGCI_VERSION)
 
 VERSION ?= $(shell git describe --tags --always --dirty 2>/dev/null || echo unknown)
 LDFLAGS := -X main.version=$(VERSION)
@@ -81,28 +77,17 @@ bench: deps build ## Sextant beside nbdkit, in one run; QUICK=1 takes under 90 s
 	$(GO) run ./integration/bench/cmd --sextant $(BIN)/sextant --out bench/results $(if $(QUICK),--quick)
 
 .PHONY: generate
-generate: $(PROTOC_GEN_GO) $(PROTOC_GEN_GO_GRPC) ## regenerate what is generated
+generate: ## regenerate what is generated
 	@scripts/deps generate
-	@ln -sf $(notdir $(PROTOC_GEN_GO)) $(TOOLS)/protoc-gen-go
-	@ln -sf $(notdir $(PROTOC_GEN_GO_GRPC)) $(TOOLS)/protoc-gen-go-grpc
-	PATH="$(TOOLS):$$PATH" $(GO) generate ./...
+	$(GO) generate ./...
 
 .PHONY: clean
 clean: ## remove what was built and cached here
 	rm -rf $(BIN) $(CACHE)
 
-# Tools of another module's dependencies are installed outside this module,
-# so that go.mod lists only what Sextant itself is made of.
-define install-tool
-	@mkdir -p $(TOOLS) && work=$$(mktemp -d $(TOOLS)/build.XXXXXX) && trap 'rm -rf "$$work"' EXIT && \
-	echo "building $(notdir $@)" && GOBIN="$$work" GOFLAGS= $(GO) install $(1) && mv "$$work"/* $@
-endef
-
+# Outside this module, so that go.mod lists only what Sextant is made of.
 $(GOLANGCI):
-	$(call install-tool,github.com/golangci/golangci-lint/v2/cmd/golangci-lint@$(GOLANGCI_VERSION))
-
-$(PROTOC_GEN_GO):
-	$(call install-tool,google.golang.org/protobuf/cmd/protoc-gen-go@$(PROTOC_GEN_GO_VERSION))
-
-$(PROTOC_GEN_GO_GRPC):
-	$(call install-tool,google.golang.org/grpc/cmd/protoc-gen-go-grpc@$(PROTOC_GEN_GO_GRPC_VERSION))
+	@mkdir -p $(TOOLS) && work=$$(mktemp -d $(TOOLS)/build.XXXXXX) && trap 'rm -rf "$$work"' EXIT && \
+	echo "building golangci-lint $(GOLANGCI_VERSION)" && \
+	GOBIN="$$work" GOFLAGS= $(GO) install github.com/golangci/golangci-lint/v2/cmd/golangci-lint@$(GOLANGCI_VERSION) && \
+	mv "$$work/golangci-lint" $@
