@@ -105,7 +105,7 @@ func TestGreetingsAreBounded(t *testing.T) {
 		if err != nil {
 			t.Fatal(err)
 		}
-		defer c.Close()
+		t.Cleanup(func() { c.Close() })
 	}
 	eventually(t, "all places are taken", func() bool { return len(s.places) == greetingsMax })
 	extra, err := net.Dial("tcp", l.Addr().String())
