@@ -67,6 +67,7 @@ func leaderOf(t testing.TB, nodes []*Node) int {
 // The leader is lost without a goodbye; the client goes on, and nothing that
 // was acknowledged is missing.
 func TestLeaderLossIsSurvived(t *testing.T) {
+	t.Parallel()
 	nodes, configs := grow(t, 3, nil)
 	c := client(t, addresses(nodes)...)
 	v := create(t, c, "v", block.MiB)
@@ -110,6 +111,7 @@ func crash(t testing.TB, n *Node) {
 // A leader that is stopped hands over: the client waits less than an
 // election takes.
 func TestCloseHandsOver(t *testing.T) {
+	t.Parallel()
 	nodes, _ := grow(t, 3, func(c *Config) { c.Timing.Election = 5 * time.Second })
 	c := client(t, addresses(nodes)...)
 	create(t, c, "v", block.MiB)
@@ -124,6 +126,7 @@ func TestCloseHandsOver(t *testing.T) {
 }
 
 func TestFiveMembersSurviveTwo(t *testing.T) {
+	t.Parallel()
 	nodes, _ := grow(t, 5, nil)
 	sixth := loopback("m6", t.TempDir())
 	sixth.Join = []string{nodes[0].Addr()}
@@ -158,6 +161,7 @@ func TestFiveMembersSurviveTwo(t *testing.T) {
 // All members stop and start again, at other API ports; raft ports are found
 // again.
 func TestWholeClusterRestarts(t *testing.T) {
+	t.Parallel()
 	nodes, configs := grow(t, 3, nil)
 	create(t, client(t, addresses(nodes)...), "v", block.MiB)
 	for _, n := range nodes {
@@ -190,6 +194,7 @@ func TestWholeClusterRestarts(t *testing.T) {
 // A member that was away for longer than the log reaches back gets a
 // snapshot.
 func TestSnapshotBringsAMemberUpToDate(t *testing.T) {
+	t.Parallel()
 	nodes, configs := grow(t, 3, func(c *Config) {
 		c.Timing.SnapshotAfter, c.Timing.SnapshotCheck = 32, 50*time.Millisecond
 		c.Timing.DownAfter = time.Minute // the daemons beat once; the placing takes a while
@@ -235,6 +240,7 @@ func TestSnapshotBringsAMemberUpToDate(t *testing.T) {
 }
 
 func TestRemovedMemberDoesNotComeBack(t *testing.T) {
+	t.Parallel()
 	nodes, configs := grow(t, 3, nil)
 	c := client(t, addresses(nodes)...)
 	gone := (leaderOf(t, nodes) + 1) % 3
@@ -264,6 +270,7 @@ func TestRemovedMemberDoesNotComeBack(t *testing.T) {
 
 // T13 for members: who lost the folder must not vote again under its id.
 func TestMemberWithAnotherFolderIsRefused(t *testing.T) {
+	t.Parallel()
 	nodes, configs := grow(t, 3, nil)
 	lost := (leaderOf(t, nodes) + 1) % 3
 	nodes[lost].Close()
@@ -281,6 +288,7 @@ func TestMemberWithAnotherFolderIsRefused(t *testing.T) {
 }
 
 func TestOnlyMemberIsNotRemoved(t *testing.T) {
+	t.Parallel()
 	_, c := lone(t, nil)
 	if err := c.RemoveMember(within(t), "m1"); !errors.Is(err, block.Invalid) {
 		t.Fatalf("removing the only member: %v", err)
@@ -288,6 +296,7 @@ func TestOnlyMemberIsNotRemoved(t *testing.T) {
 }
 
 func TestMemberOfAnotherClusterIsRefused(t *testing.T) {
+	t.Parallel()
 	a, c := lone(t, nil)
 	dir := t.TempDir()
 	cfg := loopback("m2", dir)
@@ -319,6 +328,7 @@ func TestMemberOfAnotherClusterIsRefused(t *testing.T) {
 // R4, T28: a leader that lost its majority answers nothing that somebody
 // would act upon, though it may not know yet that it does not lead.
 func TestR4LeaderWithoutMajorityDecidesNothing(t *testing.T) {
+	t.Parallel()
 	nodes, _ := grow(t, 3, nil)
 	all := client(t, addresses(nodes)...)
 	v := create(t, all, "v", block.MiB)
