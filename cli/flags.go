@@ -50,7 +50,8 @@ func withConfig(action cli.ActionFunc) cli.ActionFunc {
 			return err
 		}
 		for _, f := range c.Command.Flags {
-			if m, ok := f.(*cli.StringFlag); ok && needed[m.Name] && c.String(m.Name) == "" {
+			optional := c.Command.Name == "nbd" && f.Names()[0] == "zone"
+			if m, ok := f.(*cli.StringFlag); ok && !optional && needed[m.Name] && c.String(m.Name) == "" {
 				return usagef(c, "--%s must be given, as a flag, as %s or in the --config file", m.Name, env(m.Name)[0])
 			}
 		}

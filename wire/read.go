@@ -64,8 +64,7 @@ const (
 	RunHole                    // never written, or trimmed: zeroes, not allocated
 )
 
-// Run is a number of blocks of one kind: 8 bytes on the wire, kind in the
-// top 8 bits of the second word.
+// Run is a number of blocks of one kind: 8 bytes on the wire.
 type Run struct {
 	Count block.Count
 	Kind  RunKind
@@ -113,11 +112,12 @@ func (m *Data) Decode(meta []byte, typ Type, payloadLen int) error {
 	m.Runs = m.Runs[:0]
 	var data uint64
 	for range runs {
-		r := Run{Count: block.Count(d.u32()), Kind: RunKind(d.u32())}
-		if r.Count == 0 || r.Kind < RunData || r.Kind > RunHole {
-			d.fail("run of %d blocks of kind %d", r.Count, r.Kind)
+		count, kind := block.Count(d.u32()), d.u32()
+		if count == 0 || kind < uint32(RunData) || kind > uint32(RunHole) {
+			d.fail("run of %d blocks of kind %d", count, kind)
 			return d.err
 		}
+		r := Run{Count: count, Kind: RunKind(kind)}
 		if r.Kind == RunData {
 			data += uint64(r.Count)
 		}
