@@ -1,6 +1,7 @@
 package nbd
 
 import (
+	"runtime"
 	"testing"
 	"time"
 
@@ -74,16 +75,10 @@ func TestBudgetTakeIsWoken(t *testing.T) {
 			t.Fatal("there is room where there should be none")
 		}
 		got := make(chan bool)
-		starved := make(chan struct{}, 100)
-		go func() {
-			got <- own.take(14, stop, gone, time.Millisecond, func() {
-				select {
-				case starved <- struct{}{}:
-				default:
-				}
-			})
-		}()
-		<-starved // it waits, and says so
+		go func() { got <- own.take(14, stop, gone, time.Hour, func() {}) }()
+		for p.parked.Load() == 0 {
+			runtime.Gosched() // until it waits, or is about to
+		}
 		wake(own, other)
 		if ok, want := <-got, name != "stop" && name != "gone"; ok != want {
 			t.Errorf("%s: take reports %v, want %v", name, ok, want)
@@ -97,5 +92,28 @@ func TestBudgetTakeIsWoken(t *testing.T) {
 		if n := p.parked.Load(); n != 0 {
 			t.Errorf("%s: %d are parked", name, n)
 		}
+	}
+}
+
+// While the pool is what is short, take says so; when it is the connection's
+// own bound, nobody else is to blame.
+func TestBudgetStarving(t *testing.T) {
+	p := newPool(64)
+	other, own := newBudget(p, 1000, 10), newBudget(p, 1000, 1)
+	if !other.tryTake(32) {
+		t.Fatal("no room in an empty pool")
+	}
+	calls := 0
+	if !own.take(30, nil, nil, time.Millisecond, func() {
+		if calls++; calls == 3 {
+			other.giveRequest(32)
+		}
+	}) || calls != 3 {
+		t.Errorf("starving was called %d times, want 3", calls)
+	}
+	stop := make(chan struct{})
+	time.AfterFunc(20*time.Millisecond, func() { close(stop) })
+	if own.take(1, stop, nil, time.Millisecond, func() { t.Error("starving was called for the connection's own bound") }) {
+		t.Error("a second request was let in, with room for one")
 	}
 }
