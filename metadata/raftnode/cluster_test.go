@@ -319,6 +319,11 @@ func TestMemberOfAnotherClusterIsRefused(t *testing.T) {
 	if err := c.Join(short, r); !errors.Is(err, block.Unavailable) {
 		t.Fatalf("joining under a wrong raft address: %v", err)
 	}
+	// Nor does one whose raft address is another member's.
+	r.Member.RaftAddress = a.RaftAddr()
+	if err := c.Join(within(t), r); !errors.Is(err, block.Unavailable) || !strings.Contains(err.Error(), "member m1 answers") {
+		t.Fatalf("joining under another member's raft address: %v", err)
+	}
 	if a.voters() != 1 {
 		t.Fatalf("there are %d voters", a.voters())
 	}

@@ -122,6 +122,22 @@ func TestDamagedSnapshotIsNoticed(t *testing.T) {
 	}
 }
 
+// A record that is missing leaves a snapshot whose every record is whole.
+func TestMissingOrDoubledRecordIsNoticed(t *testing.T) {
+	snap := sample(t)
+	for at := 12; at < len(snap); {
+		end := at + 8 + int(binary.LittleEndian.Uint32(snap[at:]))
+		without := append(bytes.Clone(snap[:at]), snap[end:]...)
+		twice := append(bytes.Clone(snap[:end]), snap[at:]...)
+		for what, spoiled := range map[string][]byte{"missing": without, "doubled": twice} {
+			if _, err := state.Restore(bytes.NewReader(spoiled)); !errors.Is(err, block.Corrupt) {
+				t.Errorf("the record at %d is %s: %v", at, what, err)
+			}
+		}
+		at = end
+	}
+}
+
 func TestNewerSnapshotIsRefused(t *testing.T) {
 	snap := bytes.Clone(sample(t))
 	binary.LittleEndian.PutUint32(snap[8:], state.Version+1)
