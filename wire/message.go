@@ -12,7 +12,9 @@ import (
 // read lease of rule R14).
 type Stamp uint64
 
-// Progress is what a gateway tells each segment with every message.
+// Progress is what a gateway tells each segment with every message. In a Join
+// floor and committed are zero: before the gateway knows where the segment
+// stands, the segment must conclude nothing from what others have.
 //
 //	 0  8  floor      PGMRPL: no read below it will come (rule R13)
 //	 8  8  committed  PGCL: on a write quorum
@@ -44,7 +46,7 @@ func (p *Progress) decode(d *decoder) {
 // that the metadata service has placed it on.
 //
 //	 0 64  identity
-//	64 24  progress
+//	64 24  progress  only its stamp says something: see Progress
 type Join struct {
 	Identity
 	Progress

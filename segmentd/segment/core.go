@@ -137,7 +137,8 @@ func (c *Core) Reassure(current block.VolumeEpoch) block.VolumeEpoch {
 // that is to be logged. The argument: what this segment acknowledged and lost
 // either counted towards committed, then it is there again if scl is at or
 // above it; or it did not, then the writer no longer counts it, because it
-// has asked anew where the segment stands.
+// has asked anew where the segment stands. A Join tells nothing committed: at
+// that time the writer has not been answered yet.
 func (c *Core) Complete(epoch block.VolumeEpoch, committed, scl block.LSN) bool {
 	if !c.damaged || c.unsure || epoch != c.promised || committed.Epoch() != epoch || scl < committed {
 		return false

@@ -41,7 +41,8 @@ const (
 	SendCatchUp
 )
 
-// Send is a message for one member. Progress goes with every kind.
+// Send is a message for one member. Progress goes with every kind; in a Join
+// only its stamp counts.
 type Send struct {
 	Kind     SendKind
 	Member   quorum.Member
@@ -116,9 +117,13 @@ func (m *Machine) send(now Time, s Send) {
 	s.Progress = wire.Progress{Floor: m.floor(), Committed: m.committed, Stamp: wire.Stamp(m.stamp)}
 	mb := &m.members[s.Member]
 	mb.spoken = now
-	mb.told = s.Progress.Floor
 	if s.Kind == SendJoin {
+		// Until the answer has come we count what the member acknowledged
+		// before, and it may have lost that: it must conclude nothing from
+		// what is committed (segment.Core.Complete).
+		s.Progress.Floor, s.Progress.Committed = 0, 0
 		mb.joinStamp = m.stamp
 	}
+	mb.told = s.Progress.Floor
 	m.fx.Sends = append(m.fx.Sends, s)
 }

@@ -130,8 +130,8 @@ func (m *Machine) settle(now Time, i quorum.Member, a *wire.Ack, joined bool) {
 	k, links := m.ring.linksTo(mb.scl, m.tail)
 	// A member that stopped on another branch above the recovery point may
 	// still have the point itself: offer it our EPOCH_OPEN. If it does not
-	// link the answer says Gap, and it catches up.
-	mayLink := joined && mb.scl > m.point && mb.scl.Epoch() < m.cfg.Epoch &&
+	// link the answers say Gap from then on, and it catches up.
+	mayLink := joined && !a.Gap && mb.scl > m.point && mb.scl.Epoch() < m.cfg.Epoch &&
 		m.ring.len() > 0 && m.ring.at(0).LSN == m.open
 	switch {
 	case links:
@@ -172,6 +172,9 @@ func (m *Machine) catchUp(now Time, i quorum.Member) {
 	upTo := m.committed
 	if m.phase == Opening {
 		upTo = m.point
+		if mb.scl > m.point {
+			upTo = m.open // it stands on another branch: only what is above brings it over
+		}
 	}
 	best := quorum.Member(-1)
 	for j := range m.members {
