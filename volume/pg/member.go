@@ -32,6 +32,9 @@ type member struct {
 	scl     block.LSN // acknowledged; kept when the connection goes: durable is durable
 	sent    block.LSN // last record sent on this connection
 	damaged bool
+	// acked is where scl lies on the scale of Record.end, or, when the ring
+	// has passed it, where it lay at least.
+	acked block.ByteCount
 
 	heard     Time      // when the newest message that it answered was sent (R14)
 	spoken    Time      // when it was last sent anything

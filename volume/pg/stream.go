@@ -19,11 +19,15 @@ func (m *Machine) collect(now Time) {
 }
 
 // stream sends member i what it has not been sent, within its window (B6). A
-// member whose place the ring has passed becomes lagging.
+// member whose place the ring has passed becomes lagging, also when the ring
+// holds nothing more: else it would lack the rest until the next write.
 func (m *Machine) stream(now Time, i quorum.Member) {
 	mb := &m.members[i]
 	k := m.ring.firstAfter(mb.sent)
 	if k == m.ring.len() {
+		if mb.sent < m.tail {
+			m.lag(now, i)
+		}
 		return
 	}
 	if first := m.ring.at(k); first.Prev != mb.sent && first.LSN != m.open {
@@ -52,14 +56,20 @@ func (m *Machine) stream(now Time, i quorum.Member) {
 }
 
 // window is the byte position, on the scale of Record.end, up to which member
-// mb may be sent records: SendWindow beyond what it has acknowledged.
+// mb may be sent records: SendWindow beyond what it has acknowledged. When the
+// ring has passed the member's place, where that is was learned before, or the
+// window stays shut until what is on its way is acknowledged.
 func (m *Machine) window(mb *member) block.ByteCount {
 	k := m.ring.firstAfter(mb.scl)
-	if k == m.ring.len() {
-		return m.issued + SendWindow
+	switch {
+	case k < m.ring.len():
+		if r := m.ring.at(k); r.Prev == mb.scl || r.LSN == m.open {
+			mb.acked = r.end - r.size()
+		}
+	case mb.scl >= m.tail:
+		mb.acked = m.issued
 	}
-	r := m.ring.at(k)
-	return r.end - r.size() + SendWindow
+	return mb.acked + SendWindow
 }
 
 // tick does what time asks for: the fence's grace, retries, held writes, the
