@@ -72,7 +72,8 @@ func newGroup(v *Volume, cfg metadata.PGConfig) (*group, error) {
 		return nil, block.Wrap(block.KindOf(err), err, "volume %s, group %v", v.info.Name, cfg.Index)
 	}
 	g.mu.machine = pg.New(pg.Config{
-		Epoch: v.epoch, Quorum: &g.quorum, Fresh: cfg.Born == v.epoch, Clean: v.clean, Hold: v.cfg.Hold, Next: v.nextLSN,
+		Epoch: v.epoch, Quorum: &g.quorum, Fresh: cfg.Born == v.epoch, EmptyUntil: v.emptyUntil,
+		Clean: v.clean, Hold: v.cfg.Hold, Next: v.nextLSN,
 	})
 	g.links = make([]*link, len(cfg.Segments))
 	g.tags = make([]wire.Tag, len(cfg.Segments))

@@ -131,7 +131,7 @@ func (h *Handle) afterPlacing(o *writeOp, i block.PGIndex, f func(b *batch, g *g
 		}
 		o.pieceDone(b, err)
 	}) {
-		o.left.Add(-1)
+		h.v.whenEmpty(&h.b, o.pieceDone)
 	}
 }
 
@@ -170,7 +170,7 @@ func (h *Handle) writePiece(o *writeOp, p block.Piece, data []byte, buf *slab.Bu
 		h.touch(g)
 		return
 	}
-	if p.Start%8 == 0 && len(data)%8 == 0 && isZero(data) && !h.v.isPlacing(p.PG) {
+	if p.Start%8 == 0 && len(data)%8 == 0 && isZero(data) && !h.v.isPlacing(p.PG) && h.v.emptyKnown() {
 		return // zeroes where nothing is (B4)
 	}
 	o.left.Add(1)
@@ -279,7 +279,11 @@ func (h *Handle) Read(off block.Offset, data *slab.Buffer, w Waiter) {
 func (h *Handle) readPiece(req *readReq, p block.Piece, dst []byte) {
 	g := h.v.group(p.PG)
 	if g == nil {
-		clear(dst)
+		req.left.Add(1)
+		h.v.whenEmpty(&h.b, func(b *batch, err error) {
+			clear(dst)
+			req.pieceDone(b, err)
+		})
 		return
 	}
 	first := block.Index(p.Start / block.Size)

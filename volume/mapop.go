@@ -51,8 +51,13 @@ func (h *Handle) Map(off block.Offset, n block.ByteCount, set func([]Extent), w 
 	i, start := h.v.info.Geometry.Locate(off)
 	g := h.v.group(i)
 	if g == nil {
-		set([]Extent{{Length: h.holeAt(off, n), Hole: true, Zero: true}})
-		h.b.tell(w, nil)
+		length := h.holeAt(off, n)
+		h.v.whenEmpty(&h.b, func(b *batch, err error) {
+			if err == nil {
+				set([]Extent{{Length: length, Hole: true, Zero: true}})
+			}
+			b.tell(w, err)
+		})
 		h.b.run()
 		return
 	}

@@ -166,6 +166,7 @@ func (v *Volume) keepLease() {
 		switch {
 		case err == nil:
 			reachable = true
+			v.nowSure()
 		case v.ctx.Err() != nil:
 			return
 		case errors.Is(err, block.Fenced):
@@ -176,8 +177,9 @@ func (v *Volume) keepLease() {
 			return
 		case reachable:
 			reachable = false
-			v.log.Warn("lease cannot be renewed; reads go on as long as a read quorum of segments answers", "err", err)
+			v.log.Warn("lease cannot be renewed; reads go on as long as a read quorum of segments answers, but where nothing was ever written they wait", "err", err)
 		}
+		v.failHeldUnsure()
 		timer.Reset(metadata.RenewEvery)
 	}
 }

@@ -11,6 +11,7 @@ import (
 	"github.com/sextantdisk/sextant/internal/block"
 	"github.com/sextantdisk/sextant/metadata"
 	"github.com/sextantdisk/sextant/volume/pg"
+	"github.com/sextantdisk/sextant/volume/quorum"
 )
 
 // Metadata is what a volume needs of the metadata service; *metadata.Client
@@ -55,7 +56,10 @@ type Volume struct {
 	info  metadata.Volume // as of the opening; the size may grow, see size
 	epoch block.VolumeEpoch
 	clean bool
-	log   *slog.Logger
+	// emptyUntil is until when a former gateway may take groups that are
+	// placed now for never written (pg.Config.EmptyUntil).
+	emptyUntil pg.Time
+	log        *slog.Logger
 
 	seq       atomic.Uint64 // last sequence given out
 	size      atomic.Uint64 // bytes
@@ -76,6 +80,7 @@ type Volume struct {
 		placing  map[block.PGIndex]*placing
 		unopened int  // placed groups of the opening that are not open yet
 		told     bool // OpenDone was said
+		unsure   []unsure
 		jobs     []func(b *batch)
 		jobsOver bool // runJobs has returned
 	}
@@ -100,6 +105,9 @@ func Open(ctx context.Context, name string, cfg Config) (*Volume, error) {
 	v.log = cfg.Logger.With("volume", v.info.Name, "epoch", uint32(v.epoch))
 	v.ctx, v.cancel = context.WithCancel(context.Background())
 	v.confirmed.Store(int64(sent))
+	if !v.clean {
+		v.emptyUntil = v.now() + quorum.LeaseWait
+	}
 	v.size.Store(uint64(v.info.Geometry.Size))
 	v.pending.init(maxPendingBytes)
 	v.budget.tokens.Store(hedgeBurst)
@@ -198,6 +206,7 @@ func (v *Volume) abandon(b *batch) {
 	for _, p := range unplaced {
 		p.fail(b, v.ended())
 	}
+	v.failUnsure(b, 0, v.ended())
 	v.eachGroup(func(g *group) {
 		g.detach()
 		g.abandon(b)
@@ -336,7 +345,7 @@ func (v *Volume) Close(ctx context.Context) error {
 
 // leasesSettled reports whether no gateway before this one can still read.
 func (v *Volume) leasesSettled() bool {
-	ok := true
+	ok := v.now() >= v.emptyUntil
 	v.eachGroup(func(g *group) {
 		g.mu.Lock()
 		ok = ok && (g.mu.machine.LeaseSettled() || g.cfg.Born == v.epoch)

@@ -80,6 +80,10 @@ type Config struct {
 	// Fresh: the group was placed in this epoch, so that nobody before
 	// can have read from it.
 	Fresh bool
+	// EmptyUntil is until when a former writer that is cut off may still
+	// take a Fresh group for one that was never written, and read zeroes
+	// there; 0 if there is none (R14, docs/adr/0003).
+	EmptyUntil Time
 	// Clean: the writer before said goodbye, so that its read lease need
 	// not be waited for (R14).
 	Clean bool

@@ -107,7 +107,13 @@ func (m *Machine) opened(now Time) {
 	m.phase = Open
 	m.committed = m.open
 	m.fx.Opened = true
-	if !m.cfg.Clean && !m.cfg.Fresh && !m.cfg.Quorum.All(m.fenced) {
+	switch {
+	case m.cfg.Clean:
+	case m.cfg.Fresh:
+		if now < m.cfg.EmptyUntil {
+			m.holdUntil = m.cfg.EmptyUntil
+		}
+	case !m.cfg.Quorum.All(m.fenced):
 		m.holdUntil = now + quorum.LeaseWait
 	}
 	m.fx.Readable = m.holdUntil == 0
@@ -122,9 +128,10 @@ func (m *Machine) opened(now Time) {
 }
 
 // leaseOver reports whether writes may be answered: a former writer can read
-// nowhere any more (R14). It ends the wait as soon as all are fenced.
+// nowhere any more (R14). It ends the wait as soon as all are fenced; who
+// reads a group as empty asks nobody, so for a Fresh one only time helps.
 func (m *Machine) leaseOver(now Time) bool {
-	if now < m.holdUntil && !m.cfg.Quorum.All(m.fenced) {
+	if now < m.holdUntil && (m.cfg.Fresh || !m.cfg.Quorum.All(m.fenced)) {
 		return false
 	}
 	if m.holdUntil != 0 {
