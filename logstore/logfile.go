@@ -75,15 +75,17 @@ func (f *logFile) unpin() error {
 
 // read fills p from page on. Error kinds: Corrupt if the file ends before,
 // Unavailable.
-func (f *logFile) read(p []byte, from pageNo) error {
-	n, err := f.reader.ReadAt(p, from.at())
+func (f *logFile) read(p []byte, from pageNo) error { return readPages(f.reader, f.name, p, from) }
+
+func readPages(r vfs.File, name string, p []byte, from pageNo) error {
+	n, err := r.ReadAt(p, from.at())
 	if err == nil {
 		return nil
 	}
 	if errors.Is(err, io.EOF) {
-		return block.Errorf(block.Corrupt, "log file %s ends at %d, inside of what was written", f.name, int64(from.at())+int64(n))
+		return block.Errorf(block.Corrupt, "log file %s ends at %d, inside of what was written", name, int64(from.at())+int64(n))
 	}
-	return block.Wrap(block.Unavailable, err, "log file %s cannot be read at %d", f.name, int64(from.at()))
+	return block.Wrap(block.Unavailable, err, "log file %s cannot be read at %d", name, int64(from.at()))
 }
 
 // note widens the span of a segment.

@@ -64,7 +64,7 @@ func (s *Store) recover() error {
 		return err
 	}
 	r := newReplay(s)
-	w := walker{parts: parts, v: r}
+	w := walker{parts: parts, v: r, open: func(name string) (vfs.File, error) { return s.fs.OpenFile(s.file(name), s.filer.mode) }}
 	if err := w.walk(); err != nil {
 		closeParts(slices.DeleteFunc(parts, func(p logPart) bool {
 			return p.file != nil && s.files.Load().bySeq[p.seq] != nil

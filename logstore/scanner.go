@@ -5,6 +5,7 @@ import (
 
 	"github.com/sextantdisk/sextant/internal/block"
 	"github.com/sextantdisk/sextant/internal/slab"
+	"github.com/sextantdisk/sextant/internal/vfs"
 )
 
 const (
@@ -12,7 +13,7 @@ const (
 	// headers come in with their neighbours' payload.
 	bigWindow = 256
 	// smallWindow is read where batches are long: their payload is skipped.
-	smallWindow = 8
+	smallWindow = 2
 	// longBatch is from how many pages on a batch is long.
 	longBatch = 64
 )
@@ -20,17 +21,20 @@ const (
 // scanner decodes the frames of one log file.
 type scanner struct {
 	file *logFile
-	size pageNo // no frame goes beyond
-	buf  *slab.Buffer
-	from pageNo // what buf holds: n pages from there
-	n    int
-	long bool // the last batch was long
+	// reader is the file's own, or one past the page cache: there the kernel
+	// reads ahead, up to 8 MiB each time, what the scanner skips.
+	reader vfs.File
+	size   pageNo // no frame goes beyond
+	buf    *slab.Buffer
+	from   pageNo // what buf holds: n pages from there
+	n      int
+	long   bool // the last batch was long
 	// frame is what decode found; valid until the next decode.
 	frame frame
 }
 
-func newScanner(f *logFile, size pageNo) *scanner {
-	return &scanner{file: f, size: size, buf: slab.Get(bigWindow * pageSize)}
+func newScanner(f *logFile, reader vfs.File, size pageNo) *scanner {
+	return &scanner{file: f, reader: reader, size: size, buf: slab.Get(bigWindow * pageSize)}
 }
 
 func (sc *scanner) close() { sc.buf.Release() }
@@ -48,7 +52,7 @@ func (sc *scanner) window(at pageNo, n int) ([]byte, error) {
 		}
 		want = min(want, int(sc.size)-int(at))
 		sc.n = 0
-		if err := sc.file.read(sc.buf.Bytes()[:want*pageSize], at); err != nil {
+		if err := readPages(sc.reader, sc.file.name, sc.buf.Bytes()[:want*pageSize], at); err != nil {
 			return nil, err
 		}
 		sc.from, sc.n = at, want

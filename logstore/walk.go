@@ -2,6 +2,7 @@ package logstore
 
 import (
 	"github.com/sextantdisk/sextant/internal/block"
+	"github.com/sextantdisk/sextant/internal/vfs"
 )
 
 // visitor is told what a walk of the log finds, in the order of the log.
@@ -38,7 +39,9 @@ type logPart struct {
 type walker struct {
 	parts []logPart // ascending
 	v     visitor
-	end   logEnd
+	// open opens a file for this walk alone, past the page cache if possible.
+	open func(name string) (vfs.File, error)
+	end  logEnd
 	// held is the last batch found in the last file: it is visited when
 	// what stands behind it is known.
 	held    frame
@@ -109,7 +112,12 @@ func (w *walker) one(i int) error {
 	if known {
 		size = min(size, limit)
 	}
-	sc := newScanner(p.file, size)
+	reader, err := w.open(p.name)
+	if err != nil {
+		return diskError(err, "opening", p.name)
+	}
+	defer func() { _ = reader.Close() }() // it was only read
+	sc := newScanner(p.file, reader, size)
 	defer sc.close()
 	for {
 		st, err := sc.decode(w.end.page)
