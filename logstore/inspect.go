@@ -1,6 +1,8 @@
 package logstore
 
 import (
+	"errors"
+	"io/fs"
 	"path"
 	"slices"
 
@@ -106,6 +108,22 @@ func Identify(fsys vfs.FS, dir string) (block.DiskID, error) {
 		}
 	}
 	return block.DiskID{}, block.Errorf(block.Corrupt, "no log file in %s has a readable header", dir)
+}
+
+// Present reports whether dir holds log files, readable or not. A dir that
+// does not exist holds none. Error kind: Unavailable.
+func Present(fsys vfs.FS, dir string) (bool, error) {
+	names, err := fsys.List(dir)
+	if errors.Is(err, fs.ErrNotExist) {
+		return false, nil
+	}
+	if err != nil {
+		return false, diskError(err, "listing", dir)
+	}
+	return slices.ContainsFunc(names, func(name string) bool {
+		seq, ok := parseName(logPrefix, name)
+		return ok && seq != 0
+	}), nil
 }
 
 func inspectParts(fsys vfs.FS, dir string) (parts []logPart, err error) {

@@ -26,7 +26,11 @@ const (
 	helloTimeout = 10 * time.Second
 )
 
-const lockFile = "lock"
+// Names in a data folder, beside identity.json.
+const (
+	lockFile  = "lock"
+	logFolder = "log"
+)
 
 var noDeadline time.Time
 
@@ -108,11 +112,14 @@ func (s *Server) open(ctx context.Context) error {
 	if s.id, err = openFolder(cfg.FS, cfg.Dir, cfg.Node, cfg.Zone); err != nil {
 		return err
 	}
+	if err := s.checkLog(); err != nil {
+		return err
+	}
 	s.id.Boot++
 	if err := s.id.save(cfg.FS, cfg.Dir); err != nil {
 		return err
 	}
-	if s.store, err = logstore.Open(cfg.FS, path.Join(cfg.Dir, "log"), s.id.Disk, cfg.Store); err != nil {
+	if s.store, err = logstore.Open(cfg.FS, s.logDir(), s.id.Disk, cfg.Store); err != nil {
 		return err
 	}
 	if err := s.load(); err != nil {
@@ -122,6 +129,24 @@ func (s *Server) open(ctx context.Context) error {
 		return block.Wrap(block.Unavailable, err, "cannot listen on %s: is the port in use?", cfg.Listen)
 	}
 	return s.register(ctx)
+}
+
+func (s *Server) logDir() string { return path.Join(s.cfg.Dir, logFolder) }
+
+// checkLog refuses a folder that has served in a cluster and has lost its
+// log: an empty one in its place would come back under the old id as a disk
+// that has forgotten what it acknowledged (R28, trap T13). The cluster's id is
+// written only after the log was made. Error kinds: Corrupt, Unavailable.
+func (s *Server) checkLog() error {
+	if s.id.Cluster.IsZero() {
+		return nil
+	}
+	there, err := logstore.Present(s.cfg.FS, s.logDir())
+	if err == nil && !there {
+		err = block.Errorf(block.Corrupt, "data folder %s has served in cluster %v, but its log is gone: mount or restore what was in %s; if it is lost, start an empty folder under another node id",
+			s.cfg.Dir, s.id.Cluster, s.logDir())
+	}
+	return err
 }
 
 // Addr is where the daemon listens.
