@@ -98,7 +98,7 @@ func toVolumeJSON(v metadata.Volume) volumeJSON {
 func volumeCommand() *cli.Command {
 	return &cli.Command{Name: "volume", Usage: "make, list, resize and delete volumes", Subcommands: []*cli.Command{
 		{Name: "create", Usage: "make a volume", ArgsUsage: "NAME", Flags: adminFlags(
-			required(stringFlag("size", "", "size, such as 100GiB")),
+			stringFlag("size", "", "size, such as 100GiB (needed)"),
 			stringFlag("pg-size", block.DefaultPGSize.String(), "size of its protection groups"),
 			&cli.IntFlag{Name: "copies", Value: metadata.DefaultQuorum.Copies, Usage: "copies of each protection group"},
 			&cli.IntFlag{Name: "write-quorum", Value: metadata.DefaultQuorum.Write, Usage: "copies that must have a write before it is acknowledged"},
@@ -113,9 +113,9 @@ func volumeCommand() *cli.Command {
 			}
 			return showVolume(c, v)
 		})},
-		{Name: "resize", Usage: "make a volume larger", ArgsUsage: "NAME", Flags: adminFlags(required(stringFlag("size", "", "new size"))),
+		{Name: "resize", Usage: "make a volume larger", ArgsUsage: "NAME", Flags: adminFlags(stringFlag("size", "", "new size (needed)")),
 			Action: admin([]string{"NAME"}, func(ctx context.Context, c *cli.Context, m *metadata.Client) error {
-				n, err := size(c, "size")
+				n, err := requiredSize(c, "size")
 				if err != nil {
 					return err
 				}
@@ -133,7 +133,7 @@ func volumeCommand() *cli.Command {
 }
 
 func createVolume(ctx context.Context, c *cli.Context, m *metadata.Client) error {
-	n, err := size(c, "size")
+	n, err := requiredSize(c, "size")
 	if err != nil {
 		return err
 	}

@@ -20,7 +20,12 @@ func Main(version string, args []string, stdout, stderr io.Writer) int {
 	ctx, stop := signal.NotifyContext(context.Background(), os.Interrupt, syscall.SIGTERM)
 	defer stop()
 	app := newApp(version, stdout, stderr)
-	err := app.RunContext(ctx, permute(app, args))
+	if asked, possible := completing(args); asked && !possible {
+		return 0
+	} else if !asked {
+		args = permute(app, args)
+	}
+	err := app.RunContext(ctx, args)
 	if err == nil {
 		return 0
 	}
@@ -48,10 +53,14 @@ func usagef(c *cli.Context, format string, args ...any) error {
 
 // commandPath is "volume create " for that command, for hints.
 func commandPath(c *cli.Context) string {
-	if c == nil || c.Command == nil || c.Command.HelpName == "" {
+	if c == nil || c.Command == nil {
 		return ""
 	}
-	return strings.TrimPrefix(c.Command.HelpName, "sextant ") + " "
+	path := strings.TrimSpace(strings.TrimPrefix(c.Command.HelpName, "sextant"))
+	if path == "" {
+		return ""
+	}
+	return path + " "
 }
 
 func newApp(version string, stdout, stderr io.Writer) *cli.App {
@@ -140,10 +149,13 @@ func permute(app *cli.App, args []string) []string {
 		}
 		named = append(named, a)
 		name := strings.TrimLeft(a, "-")
-		if _, isBool := flags[name].(*cli.BoolFlag); flags[name] != nil && !isBool && i+1 < len(rest) {
-			i++
-			named = append(named, rest[i])
+		if _, isBool := flags[name].(*cli.BoolFlag); flags[name] == nil || isBool {
+			continue
 		}
+		if i++; i == len(rest) {
+			return append(out, a) // a flag that lacks its value, and says so when nothing follows it
+		}
+		named = append(named, rest[i])
 	}
 	out = append(out, named...)
 	if len(plain) > 0 {

@@ -2,21 +2,29 @@ package cli
 
 import (
 	"fmt"
+	"slices"
 
 	"github.com/urfave/cli/v2"
 )
 
+// completionFlag, as the last argument, makes the command print what could
+// stand in its place. A word that was begun with a dash stands before it.
+const completionFlag = "--generate-bash-completion"
+
 const bashCompletion = `_sextant() {
-  local words=("${COMP_WORDS[@]:0:$COMP_CWORD}")
-  mapfile -t COMPREPLY < <(compgen -W "$("${words[@]}" --generate-bash-completion 2>/dev/null | cut -d: -f1)" -- "${COMP_WORDS[COMP_CWORD]}")
+  local cur=${COMP_WORDS[COMP_CWORD]} words=("${COMP_WORDS[@]:0:$COMP_CWORD}")
+  [[ $cur == -* ]] && words+=("$cur")
+  mapfile -t COMPREPLY < <(compgen -W "$("${words[@]}" ` + completionFlag + ` 2>/dev/null | cut -d: -f1)" -- "$cur")
 }
 complete -o default -F _sextant sextant
 `
 
 const zshCompletion = `#compdef sextant
 _sextant() {
-  local -a found
-  found=("${(@f)$(_CLI_ZSH_AUTOCOMPLETE_HACK=1 ${words[1,$CURRENT-1]} --generate-bash-completion 2>/dev/null)}")
+  local cur=${words[CURRENT]}
+  local -a found given=("${(@)words[1,CURRENT-1]}")
+  [[ $cur == -* ]] && given+=("$cur")
+  found=("${(@f)$(env 0=zsh "${given[@]}" ` + completionFlag + ` 2>/dev/null)}")
   _describe 'sextant' found
 }
 compdef _sextant sextant
@@ -31,4 +39,11 @@ func completionCommand() *cli.Command {
 	}
 	return &cli.Command{Name: "completion", Usage: "print a shell completion script: source <(sextant completion bash)",
 		Subcommands: []*cli.Command{script("bash", bashCompletion), script("zsh", zshCompletion)}}
+}
+
+// completing tells whether the command line asks for completion, and whether
+// there can be one: after "--" stand only arguments, which are not completed.
+func completing(args []string) (asked, possible bool) {
+	asked = len(args) > 1 && args[len(args)-1] == completionFlag
+	return asked, asked && !slices.Contains(args, "--")
 }

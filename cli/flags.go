@@ -20,11 +20,6 @@ func stringFlag(name, value, usage string) *cli.StringFlag {
 	return &cli.StringFlag{Name: name, Value: value, Usage: usage, EnvVars: env(name)}
 }
 
-func required(f *cli.StringFlag) *cli.StringFlag {
-	f.Required = true
-	return f
-}
-
 func boolFlag(name, usage string) *cli.BoolFlag {
 	return &cli.BoolFlag{Name: name, Usage: usage, EnvVars: env(name)}
 }
@@ -120,6 +115,14 @@ func size(c *cli.Context, name string) (block.ByteCount, error) {
 		return 0, usagef(c, "--%s: %v", name, err)
 	}
 	return n, nil
+}
+
+// requiredSize reads a flag that is a size and must be given.
+func requiredSize(c *cli.Context, name string) (block.ByteCount, error) {
+	if c.String(name) == "" {
+		return 0, usagef(c, "--%s must be given, as a flag or as %s", name, env(name)[0])
+	}
+	return size(c, name)
 }
 
 // addresses reads a flag that is a list of HOST:PORT.

@@ -40,6 +40,8 @@ type Spec struct {
 	Args func(at func(key string) string) []string
 	// Env is added to the environment.
 	Env []string
+	// Dir is where it runs; empty: where this process runs.
+	Dir string
 	// LogPath is the file that its output is appended to.
 	LogPath string
 }
@@ -260,6 +262,7 @@ func (d *Daemon) address(key string) string {
 func (d *Daemon) fork(log *os.File) (*run, io.ReadCloser, error) {
 	cmd := exec.Command(d.spec.Binary, d.spec.Args(d.address)...)
 	cmd.Env = append(os.Environ(), d.spec.Env...)
+	cmd.Dir = d.spec.Dir
 	cmd.Stderr = log
 	cmd.SysProcAttr = &syscall.SysProcAttr{Pdeathsig: syscall.SIGKILL}
 	out, in, err := os.Pipe()
