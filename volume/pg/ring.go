@@ -21,7 +21,9 @@ type ring struct {
 func (q *ring) len() int         { return len(q.recs) - q.head }
 func (q *ring) at(i int) *Record { return q.recs[q.head+i] }
 
-// view is records [i, j).
+// view is records [i, j). It stays as it is until the next push, also when
+// records of it are popped: within one step a member is sent records, counted,
+// and the ring trimmed.
 func (q *ring) view(i, j int) []*Record { return q.recs[q.head+i : q.head+j : q.head+j] }
 
 func (q *ring) push(r *Record) {
@@ -34,10 +36,10 @@ func (q *ring) push(r *Record) {
 	q.bytes += r.size()
 }
 
-// pop drops the oldest record.
+// pop drops the oldest record. Its place is cleared by a later push: a view
+// may still show it.
 func (q *ring) pop() *Record {
 	r := q.recs[q.head]
-	q.recs[q.head] = nil
 	q.head++
 	q.bytes -= r.size()
 	return r
