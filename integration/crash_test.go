@@ -3,6 +3,9 @@ package integration
 import (
 	"context"
 	"errors"
+	"fmt"
+	"os/exec"
+	"strings"
 	"testing"
 	"time"
 
@@ -10,6 +13,9 @@ import (
 	"github.com/sextantdisk/sextant/integration/stamp"
 	"github.com/sextantdisk/sextant/internal/block"
 )
+
+// rounds is how often everything is killed.
+const rounds = 10
 
 // load runs the checker until stop is called; stop returns its error.
 func load(ctx context.Context, t *stamp.Tester) (stop func() error) {
@@ -22,89 +28,91 @@ func load(ctx context.Context, t *stamp.Tester) (stop func() error) {
 	}
 }
 
-func mustCreate(tb testing.TB, c *cluster.Cluster, name string) {
-	tb.Helper()
-	if _, err := c.Sextant(tb.Context(), "volume", "create", name, "--size", "64MiB", "--pg-size", "16MiB"); err != nil {
-		tb.Fatal(err)
-	}
-}
-
 // runFor lets load run until n more writes were acknowledged.
 func runFor(tb testing.TB, tester *stamp.Tester, n int) {
 	tb.Helper()
 	want := tester.Counts().Writes + n
-	for end := time.Now().Add(time.Minute); tester.Counts().Writes < want; {
-		if time.Now().After(end) {
-			tb.Fatalf("after a minute %+v", tester.Counts())
+	await(tb, time.Minute, "enough writes acknowledged", func() bool { return tester.Counts().Writes >= want })
+}
+
+// fio is a second client with a load of its own: blocks of all sizes, which
+// begin anywhere. It is never the judge, and it ends when the server does.
+type fio struct {
+	cmd *exec.Cmd
+	out strings.Builder
+}
+
+// fioBytes is the length of the range that one fio writes to.
+const fioBytes = 2 * block.MiB
+
+// startFio gives a fio that has written to its range, which was all zeroes.
+func startFio(tb testing.TB, uri string, from block.Offset) *fio {
+	tb.Helper()
+	f := &fio{}
+	f.cmd = exec.CommandContext(tb.Context(), "fio", "--name=other", "--ioengine=nbd", "--uri="+uri, "--rw=randwrite",
+		"--bsrange=512-64k", "--blockalign=512", "--iodepth=16", fmt.Sprintf("--offset=%d", from), fmt.Sprintf("--size=%d", fioBytes),
+		"--time_based", "--runtime=60")
+	f.cmd.Stdout, f.cmd.Stderr, f.cmd.Dir = &f.out, &f.out, tb.TempDir()
+	if err := f.cmd.Start(); err != nil {
+		tb.Fatalf("%v (scripts/deps installs fio)", err)
+	}
+	conn, buf := dial(tb, uri), make([]byte, fioBytes)
+	await(tb, time.Minute, "written to by fio", func() bool {
+		if err := conn.Read(buf, from); err != nil {
+			tb.Fatal(err)
 		}
-		select {
-		case <-tb.Context().Done():
-		case <-time.After(5 * time.Millisecond):
+		return !allZero(buf)
+	})
+	return f
+}
+
+func allZero(p []byte) bool {
+	for _, b := range p {
+		if b != 0 {
+			return false
 		}
+	}
+	return true
+}
+
+// died waits for the end of fio after its server was killed under it.
+func (f *fio) died(tb testing.TB) {
+	tb.Helper()
+	if err := f.cmd.Wait(); err == nil {
+		tb.Errorf("fio ended well although its server was killed:\n%s", &f.out)
 	}
 }
 
-// TestEverythingKilled kills all daemons at once under load, again and again;
-// what was acknowledged is there each time (R6, R7, I1).
+// TestEverythingKilled kills all daemons at once under the load of two
+// clients, again and again; what was acknowledged is there each time (R6, R7,
+// I1), also what came in pieces of blocks beside it (B1).
 func TestEverythingKilled(t *testing.T) {
-	c := cluster.Start(t, cluster.Options{Extra: map[string][]string{"segment": {"--log-file-size", "8MiB"}}})
-	mustCreate(t, c, "v")
-	tester, err := stamp.New(stamp.Config{URI: c.URI(0, "v"), Writer: 1, Seed: 1, Blocks: 4096})
+	c := cluster.Start(t, cluster.Options{Extra: smallFiles()})
+	mustCreate(t, c, "v", "128MiB", "16MiB")
+	tester, err := stamp.New(stamp.Config{URI: c.URI(0, "v"), Writer: 1, Seed: 1, Blocks: 8192, MaxBlocks: 96})
 	if err != nil {
 		t.Fatal(err)
 	}
-	for range 3 {
+	for round := range rounds {
 		stop := load(t.Context(), tester)
-		runFor(t, tester, 2000)
+		other := startFio(t, c.URI(0, "v"), block.Offset(64*block.MiB)+block.Offset(round)*block.Offset(fioBytes))
+		runFor(t, tester, 500)
 		c.KillAll()
 		if err := stop(); err != nil && !errors.Is(err, block.Closed) {
 			t.Fatal(err)
 		}
+		other.died(t)
 		tester.ServerDied()
 		if err := c.Start(t.Context()); err != nil {
 			t.Fatal(err)
 		}
 		tester.SetURI(c.URI(0, "v"))
 		if err := tester.Verify(t.Context()); err != nil {
-			t.Fatal(err)
+			t.Fatalf("round %d: %v", round, err)
 		}
 		if err := tester.Err(); err != nil {
-			t.Fatal(err)
+			t.Fatalf("round %d: %v", round, err)
 		}
 	}
 	t.Logf("%+v", tester.Counts())
-}
-
-// TestTwoOfSixKilled kills two segment daemons under load: no client sees an
-// error; brought back, they become complete again.
-func TestTwoOfSixKilled(t *testing.T) {
-	c := cluster.Start(t, cluster.Options{Extra: map[string][]string{"segment": {"--log-file-size", "8MiB"}}})
-	mustCreate(t, c, "v")
-	tester, err := stamp.New(stamp.Config{URI: c.URI(0, "v"), Writer: 1, Seed: 2, Blocks: 4096})
-	if err != nil {
-		t.Fatal(err)
-	}
-	stop := load(t.Context(), tester)
-	runFor(t, tester, 1000)
-	c.Segments[1].Kill()
-	c.Segments[3].Kill()
-	runFor(t, tester, 2000)
-	for _, i := range []int{1, 3} {
-		if err := c.Segments[i].Start(t.Context()); err != nil {
-			t.Fatal(err)
-		}
-	}
-	runFor(t, tester, 1000)
-	if err := stop(); err != nil {
-		t.Fatal(err)
-	}
-	if n := tester.Counts(); n.Refused+n.Unknown != 0 {
-		t.Errorf("the client saw errors: %+v", n)
-	}
-	if err := tester.Verify(t.Context()); err != nil {
-		t.Fatal(err)
-	}
-	if err := tester.Err(); err != nil {
-		t.Fatal(err)
-	}
 }

@@ -15,29 +15,6 @@ import (
 	"github.com/sextantdisk/sextant/internal/block"
 )
 
-// maxLargeMkfs is how long making an ext4 of 1 TiB may take in the guest.
-const maxLargeMkfs = time.Minute
-
-// TestFilesystemsOnNbdkit proves the gear: on a server that is known to be
-// right, everything passes.
-func TestFilesystemsOnNbdkit(t *testing.T) {
-	steps := FilesystemTest(t, Volumes{
-		Ext4: nbdkit(t, "memory", "1G"), XFS: nbdkit(t, "memory", "1G"), Btrfs: nbdkit(t, "memory", "1G"),
-		Large: nbdkit(t, "memory", "1T"),
-	})
-	for _, fs := range []string{"ext4", "xfs", "btrfs"} {
-		for _, step := range []string{"attach", "mkfs", "write", "verify", "trim", "check", "detach"} {
-			if _, ok := steps[fs+"-"+step]; !ok {
-				t.Errorf("step %s-%s was not done", fs, step)
-			}
-		}
-	}
-	if d, ok := steps["large-mkfs"]; !ok || d > maxLargeMkfs {
-		t.Errorf("mkfs of 1 TiB took %v, want at most %v", d, maxLargeMkfs)
-	}
-	t.Logf("steps: %v", steps)
-}
-
 // TestDamageIsFound: when the blocks of fio's files change behind the file
 // system's back, between detaching and attaching again, the verify step and
 // nothing before it fails.

@@ -144,6 +144,7 @@ var table = map[string]place{
 	"integration/conformance": {level: 4, may: append([]string{"nbd", "nbd/nbdtest"}, nouns...), third: testLibraries, why: "an NBD server is judged from outside"},
 	"integration/stamp":       {level: 4, may: nouns, third: []string{syncPath}, why: "the write checker shares no code with what it checks"},
 	"integration/vm":          {level: 4, may: nouns, third: []string{unixPath}, why: "a virtual machine knows addresses only"},
+	"integration/vm/attach":   {level: 4, may: append([]string{"integration/cluster", "integration/vm"}, nouns...), third: testLibraries, why: "a real kernel attaches volumes of real processes"},
 	"integration/bench":       {level: 4, may: append([]string{"integration/cluster"}, nouns...), third: []string{unixPath}, why: "what is measured is measured from outside"},
 	"integration/bench/cmd":   {level: 4, may: []string{"integration/bench", "integration/cluster"}, why: "the command behind make bench"},
 	"integration/sim":         {level: 4, may: []string{everything}, third: testLibraries, why: "the simulator runs the real state machines"},
