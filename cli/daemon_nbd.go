@@ -129,6 +129,9 @@ func (g *gateway) listen(cfg gatewayConfig) error {
 		g.listeners = append([]net.Listener{ln}, g.listeners...)
 	}
 	if cfg.socket == "" {
+		if len(g.listeners) == 0 {
+			return block.Errorf(block.Invalid, "nowhere to listen: give --listen or --socket, or pass sockets as systemd does (LISTEN_PID must name this process)")
+		}
 		return nil
 	}
 	if err := removeStale(cfg.socket); err != nil {

@@ -45,13 +45,19 @@ func withConfig(action cli.ActionFunc) cli.ActionFunc {
 			return err
 		}
 		for _, f := range c.Command.Flags {
-			optional := c.Command.Name == "nbd" && f.Names()[0] == "zone"
+			optional := c.Command.Name == "nbd" && (f.Names()[0] == "zone" || f.Names()[0] == "listen" && listensElsewhere(c))
 			if m, ok := f.(*cli.StringFlag); ok && !optional && needed[m.Name] && c.String(m.Name) == "" {
 				return usagef(c, "--%s must be given, as a flag, as %s or in the --config file", m.Name, env(m.Name)[0])
 			}
 		}
 		return action(c)
 	}
+}
+
+// listensElsewhere reports whether a gateway needs no --listen: it has a Unix
+// socket, or systemd has passed sockets.
+func listensElsewhere(c *cli.Context) bool {
+	return c.String("socket") != "" || os.Getenv("LISTEN_FDS") != ""
 }
 
 // needed are the flags without which a daemon that has them cannot run.
