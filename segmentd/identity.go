@@ -13,7 +13,7 @@ import (
 
 // FolderFormat is the version of the layout of a data folder.
 //
-//	1  identity.json, log/
+//	1  identity.json, log/; identity.room may be there or not
 const FolderFormat = 1
 
 const identityFile = "identity.json"
@@ -91,7 +91,7 @@ func newFolder(fsys vfs.FS, dir string, node block.NodeID, zone block.Zone) (Ide
 		return Identity{}, block.Wrap(block.Unavailable, err, "data folder %s", dir)
 	}
 	for _, n := range names {
-		if n != lockFile && n != identityFile+".new" && n != "lost+found" {
+		if n != lockFile && n != identityFile+".new" && n != roomFile && n != "lost+found" {
 			return Identity{}, block.Errorf(block.Mismatch, "data folder %s holds %q but no %s: it is not a folder of sextant segment, or its identity was lost; give an empty folder", dir, n, identityFile)
 		}
 	}
@@ -119,7 +119,7 @@ func (id *Identity) save(fsys vfs.FS, dir string) error {
 		return err
 	}
 	name := path.Join(dir, identityFile)
-	if err := writeFile(fsys, name+".new", append(raw, '\n')); err != nil {
+	if err := writeWithRoom(fsys, dir, name+".new", append(raw, '\n')); err != nil {
 		return saveFailed(dir, err)
 	}
 	if err := fsys.Rename(name+".new", name); err != nil {
@@ -128,6 +128,7 @@ func (id *Identity) save(fsys vfs.FS, dir string) error {
 	if err := fsys.SyncDir(dir); err != nil {
 		return saveFailed(dir, err)
 	}
+	keepRoom(fsys, dir)
 	return nil
 }
 
