@@ -49,7 +49,7 @@ func newDaemon(c *cli.Context) (*daemon, error) {
 	}
 	ln, err := net.Listen("tcp", c.String("http"))
 	if err != nil {
-		return nil, block.Wrap(block.Unavailable, err, "--http %s: is the port in use?", c.String("http"))
+		return nil, nameFlag(c, block.Wrap(block.Unavailable, err, "--http %s", c.String("http")), "http")
 	}
 	d.addr = ln.Addr().String()
 	d.http = &http.Server{Handler: d.pages(), ReadHeaderTimeout: 5 * time.Second}

@@ -63,7 +63,7 @@ func runDev(c *cli.Context) error {
 		ID: "dev", Dir: filepath.Join(dir, "metadata"), Listen: c.String("metadata"), Bootstrap: true, Logger: d.log,
 	})
 	if err != nil {
-		return err
+		return nameFlag(c, err, "metadata")
 	}
 	defer n.Close()
 	if err := n.AwaitReady(c.Context); err != nil {
@@ -92,7 +92,7 @@ func runDev(c *cli.Context) error {
 	}
 	g, err := startGateway(c.Context, d.log, client, gatewayConfig{listen: c.String("nbd"), socket: socket, hold: volume.DefaultHold, description: "dev"})
 	if err != nil {
-		return err
+		return nameFlag(c, err, "nbd", "nbd-socket")
 	}
 	defer g.close()
 	gatewayMetrics(d, g)

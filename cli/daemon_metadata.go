@@ -37,7 +37,7 @@ func runMetadata(c *cli.Context) error {
 		Bootstrap: c.Bool("bootstrap"), Join: addresses(c, "join"), Logger: d.log,
 	})
 	if err != nil {
-		return err
+		return nameFlag(c, err, "listen", "raft")
 	}
 	defer n.Close()
 	d.healthy = n.Err

@@ -53,7 +53,7 @@ func runNBD(c *cli.Context) error {
 		description: c.String("zone"),
 	})
 	if err != nil {
-		return err
+		return nameFlag(c, err, "listen", "socket")
 	}
 	defer g.close()
 	gatewayMetrics(d, g)

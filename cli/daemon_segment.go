@@ -61,7 +61,7 @@ func runSegment(c *cli.Context) error {
 		Listen: c.String("listen"), Capacity: capacity, Store: logstore.Config{FileSize: fileSize},
 	}))
 	if err != nil {
-		return err
+		return nameFlag(c, err, "listen")
 	}
 	defer s.Close()
 	d.healthy = s.Store().Failed
