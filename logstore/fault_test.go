@@ -198,7 +198,13 @@ func TestS2MendedBlockIsReadAgain(t *testing.T) {
 	wantKind(t, g.Mend(5, good.Payload[:block.Size]), block.Mismatch)
 	wantKind(t, g.Mend(9, payload), block.NotFound)
 	wantKind(t, g.Mend(5, payload[:9]), block.Invalid)
+	records := s.Stats().Records
+	wantKind(t, g.Mend(4, good.Payload[:block.Size]), block.NotFound) // sound: it stays where it is
 	must(t, g.Mend(5, payload))
+	wantKind(t, g.Mend(5, payload), block.NotFound)
+	if n := s.Stats().Records; n != records+1 {
+		t.Fatalf("%d records were written to mend one block", n-records)
+	}
 	check := func(s *Store, when string) {
 		t.Helper()
 		g := segment(t, s, 1)

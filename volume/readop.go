@@ -312,7 +312,9 @@ func (o *readOp) overdue(b *batch, _ *link, waited time.Duration) {
 	}
 }
 
-// mend sends the good bytes to members whose copy was damaged (B3, S2).
+// mend sends the good bytes to members whose copy was damaged (B3, S2): all
+// that was read, for a member tells of the first damaged block only. It writes
+// again what is damaged there.
 func (o *readOp) mend(b *batch) {
 	o.mu.Lock()
 	corrupt := o.mu.corrupt
@@ -320,20 +322,26 @@ func (o *readOp) mend(b *batch) {
 	if corrupt == 0 {
 		return
 	}
-	n := min(o.count, block.MaxRecordBlocks)
 	for m := range o.g.links {
 		if !corrupt.Has(quorum.Member(m)) {
 			continue
 		}
-		buf := slab.Get(int(n) * block.Size)
-		copy(buf.Bytes(), o.dst)
-		me := &mendOp{g: o.g, member: quorum.Member(m), block: o.block, count: n, buf: buf}
-		l := o.g.links[m]
-		if l.reads.submit(me, me.encode) {
-			b.link(l)
-		} else {
-			buf.Release()
+		for from := block.Count(0); from < o.count; from += block.MaxRecordBlocks {
+			o.mendPart(b, quorum.Member(m), from, min(o.count-from, block.MaxRecordBlocks))
 		}
+	}
+}
+
+// mendPart sends n blocks from the from-th of the read on.
+func (o *readOp) mendPart(b *batch, m quorum.Member, from, n block.Count) {
+	buf := slab.Get(int(n) * block.Size)
+	copy(buf.Bytes(), o.dst[int(from)*block.Size:])
+	me := &mendOp{g: o.g, member: m, block: o.block + block.Index(from), count: n, buf: buf}
+	l := o.g.links[m]
+	if l.reads.submit(me, me.encode) {
+		b.link(l)
+	} else {
+		buf.Release()
 	}
 }
 
