@@ -96,6 +96,7 @@ func runDev(c *cli.Context) error {
 	}
 	defer g.close()
 	gatewayMetrics(d, g)
+	segmentMetrics(d, segments...)
 	d.healthy = func() error { return devHealth(n, segments) }
 	d.announce("nbd", g.addr(), "socket", socket, "metadata", n.Addr(), "volume", c.String("volume"))
 	return until(c.Context, n.Failed(), n.Err)

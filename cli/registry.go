@@ -23,7 +23,7 @@ func (r registry) Register(ctx context.Context, reg segmentd.Registration) (bloc
 func (r registry) Heartbeat(ctx context.Context, rep segmentd.Report) (segmentd.Orders, error) {
 	h := metadata.Heartbeat{
 		Node: rep.Identity.Node, Disk: rep.Identity.Disk, Boot: rep.Identity.Boot,
-		Capacity: rep.Capacity, Used: rep.Used, Live: rep.Live, Log: rep.Used,
+		Capacity: rep.Capacity, Used: rep.Used, Live: rep.Live, Log: rep.Used, Damages: uint64(rep.Damages),
 	}
 	for _, s := range rep.Segments[:min(len(rep.Segments), metadata.MaxSegmentReports)] {
 		h.Segments = append(h.Segments, metadata.SegmentReport{

@@ -37,7 +37,7 @@ func heartbeatToPB(h Heartbeat) *pb.HeartbeatRequest {
 	return &pb.HeartbeatRequest{
 		Node: string(h.Node), Disk: IDToPB(h.Disk), Boot: uint64(h.Boot), Capacity: uint64(h.Capacity),
 		Used: uint64(h.Used), Live: uint64(h.Live), Log: uint64(h.Log),
-		Segments: mapped(h.Segments, reportToPB), Dropped: SegmentRefsToPB(h.Dropped),
+		Segments: mapped(h.Segments, reportToPB), Dropped: SegmentRefsToPB(h.Dropped), Damages: h.Damages,
 	}
 }
 
@@ -45,7 +45,7 @@ func heartbeatToPB(h Heartbeat) *pb.HeartbeatRequest {
 func HeartbeatFromPB(p *pb.HeartbeatRequest) (h Heartbeat, err error) {
 	h = Heartbeat{
 		Node: block.NodeID(p.GetNode()), Boot: block.Boot(p.GetBoot()), Capacity: block.ByteCount(p.GetCapacity()),
-		Used: block.ByteCount(p.GetUsed()), Live: block.ByteCount(p.GetLive()), Log: block.ByteCount(p.GetLog()),
+		Used: block.ByteCount(p.GetUsed()), Live: block.ByteCount(p.GetLive()), Log: block.ByteCount(p.GetLog()), Damages: p.GetDamages(),
 	}
 	if h.Disk, err = IDFromPB[block.DiskID]("disk", p.GetDisk()); err != nil {
 		return h, err

@@ -103,6 +103,12 @@ type SegmentRef struct {
 	Segment block.SegmentID
 }
 
+// Words of SegmentReport.State that ask for an operator's attention.
+const (
+	ReportDamaged    = "damaged"     // its log has lost a part
+	ReportDiskFailed = "disk-failed" // its disk takes nothing any more
+)
+
 // SegmentReport is what a daemon tells about one of its segments. Healthy
 // segments need no report.
 type SegmentReport struct {
@@ -123,6 +129,9 @@ type Heartbeat struct {
 	Log      block.ByteCount // of it, log files
 	Segments []SegmentReport // at most MaxSegmentReports
 	Dropped  []SegmentRef    // done, as an earlier reply ordered; at most MaxDrops
+	// Damages counts the places on the disk that were found damaged since
+	// this start, mended or not: blocks, and parts of the log itself.
+	Damages uint64
 }
 
 // HeartbeatReply is what the service asks of a node.
@@ -153,5 +162,6 @@ type Node struct {
 	Used      block.ByteCount
 	Live      block.ByteCount
 	Log       block.ByteCount
-	Damaged   uint64
+	// Damaged is what the node's last start has found damaged, mended or not.
+	Damaged uint64
 }

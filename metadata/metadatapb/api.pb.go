@@ -632,6 +632,7 @@ type HeartbeatRequest struct {
 	Log           uint64                 `protobuf:"varint,7,opt,name=log,proto3" json:"log,omitempty"`
 	Segments      []*SegmentReport       `protobuf:"bytes,8,rep,name=segments,proto3" json:"segments,omitempty"`
 	Dropped       []*SegmentRef          `protobuf:"bytes,9,rep,name=dropped,proto3" json:"dropped,omitempty"`
+	Damages       uint64                 `protobuf:"varint,10,opt,name=damages,proto3" json:"damages,omitempty"` // places found damaged since this start
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
 }
@@ -727,6 +728,13 @@ func (x *HeartbeatRequest) GetDropped() []*SegmentRef {
 		return x.Dropped
 	}
 	return nil
+}
+
+func (x *HeartbeatRequest) GetDamages() uint64 {
+	if x != nil {
+		return x.Damages
+	}
+	return 0
 }
 
 type HeartbeatReply struct {
@@ -3405,7 +3413,7 @@ const file_metadata_metadatapb_api_proto_rawDesc = "" +
 	"\x03ref\x18\x01 \x01(\v2\x1f.sextant.metadata.v1.SegmentRefR\x03ref\x12\x14\n" +
 	"\x05state\x18\x02 \x01(\tR\x05state\x12\x10\n" +
 	"\x03lag\x18\x03 \x01(\x04R\x03lag\x12\x18\n" +
-	"\adamaged\x18\x04 \x01(\x04R\adamaged\"\x9f\x02\n" +
+	"\adamaged\x18\x04 \x01(\x04R\adamaged\"\xb9\x02\n" +
 	"\x10HeartbeatRequest\x12\x12\n" +
 	"\x04node\x18\x01 \x01(\tR\x04node\x12\x12\n" +
 	"\x04disk\x18\x02 \x01(\fR\x04disk\x12\x12\n" +
@@ -3415,7 +3423,9 @@ const file_metadata_metadatapb_api_proto_rawDesc = "" +
 	"\x04live\x18\x06 \x01(\x04R\x04live\x12\x10\n" +
 	"\x03log\x18\a \x01(\x04R\x03log\x12>\n" +
 	"\bsegments\x18\b \x03(\v2\".sextant.metadata.v1.SegmentReportR\bsegments\x129\n" +
-	"\adropped\x18\t \x03(\v2\x1f.sextant.metadata.v1.SegmentRefR\adropped\"\x95\x01\n" +
+	"\adropped\x18\t \x03(\v2\x1f.sextant.metadata.v1.SegmentRefR\adropped\x12\x18\n" +
+	"\adamages\x18\n" +
+	" \x01(\x04R\adamages\"\x95\x01\n" +
 	"\x0eHeartbeatReply\x12\x18\n" +
 	"\acluster\x18\x01 \x01(\fR\acluster\x124\n" +
 	"\x05state\x18\x02 \x01(\x0e2\x1e.sextant.metadata.v1.NodeStateR\x05state\x123\n" +

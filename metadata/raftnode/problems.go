@@ -198,7 +198,7 @@ func damageProblems(st metadata.Status) []metadata.Problem {
 			continue
 		}
 		all = append(all, metadata.Problem{
-			Subject: "node " + string(n.ID), What: fmt.Sprintf("has found %d damaged blocks; reads take other copies", n.Damaged),
+			Subject: "node " + string(n.ID), What: fmt.Sprintf("has found %d damaged places on its disk since it started; what was damaged comes from other copies", n.Damaged),
 			Do: "if more come, replace the disk: drain the node", Severe: true,
 		})
 	}

@@ -69,7 +69,7 @@ func TestProblems(t *testing.T) {
 			st.Nodes = append(st.Nodes, st.Nodes[0])
 			st.Nodes[6].State = metadata.NodeDraining
 		}, false, []string{"node a1: is drained"}},
-		"damage":       {func(st *metadata.Status) { st.Nodes[0].Damaged = 3 }, false, []string{"!node a1: has found 3 damaged blocks"}},
+		"damage":       {func(st *metadata.Status) { st.Nodes[0].Damaged = 3 }, false, []string{"!node a1: has found 3 damaged places on its disk"}},
 		"gateway gone": {func(st *metadata.Status) { st.Volumes[0].Volume.Leased = false }, false, []string{"volume v: its gateway g () is gone"}},
 		"closed": {func(st *metadata.Status) {
 			st.Volumes[0].Volume.Leased, st.Volumes[0].Volume.State = false, metadata.Closed

@@ -97,20 +97,20 @@ func (s *soft) fill(nodes []metadata.Node, trusting bool) {
 		if h.usage.Capacity > 0 {
 			n.Capacity = h.usage.Capacity
 		}
-		for _, r := range h.usage.Segments {
-			n.Damaged += r.Damaged
-		}
+		n.Damaged = h.usage.Damages
 	}
 }
 
-// damage is what nodes reported as damaged, up to limit entries.
+// damage is what nodes reported as damaged, up to limit entries: segments with
+// damaged blocks, that have lost a part of their log, or whose disk failed.
 func (s *soft) damage(nodes []metadata.Node, limit int) []metadata.Damage {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	var all []metadata.Damage
 	for _, n := range nodes {
 		for _, r := range s.mu.nodes[n.ID].usage.Segments {
-			if r.Damaged > 0 && len(all) < limit {
+			hurt := r.Damaged > 0 || r.State == metadata.ReportDamaged || r.State == metadata.ReportDiskFailed
+			if hurt && len(all) < limit {
 				all = append(all, metadata.Damage{Node: n.ID, Segment: r})
 			}
 		}
