@@ -87,7 +87,7 @@ func (f *fio) died(tb testing.TB) {
 // clients, again and again; what was acknowledged is there each time (R6, R7,
 // I1), also what came in pieces of blocks beside it (B1).
 func TestEverythingKilled(t *testing.T) {
-	c := cluster.Start(t, cluster.Options{Extra: smallFiles()})
+	c := cluster.Start(t, cluster.Options{Extra: rollingLogs()})
 	mustCreate(t, c, "v", "128MiB", "16MiB")
 	tester, err := stamp.New(stamp.Config{URI: c.URI(0, "v"), Writer: 1, Seed: 1, Blocks: 8192, MaxBlocks: 96})
 	if err != nil {

@@ -28,7 +28,7 @@ func TestDamageIsMet(t *testing.T) {
 		"descriptor":               {descriptorPlace, false},
 	} {
 		t.Run(name, func(t *testing.T) {
-			c := cluster.Start(t, cluster.Options{Extra: smallFiles()})
+			c := cluster.Start(t, cluster.Options{Extra: rollingLogs()})
 			mustCreate(t, c, "v", "64MiB", "16MiB")
 			image := randomFile(t, damagedBytes, 2)
 			tool(t, "libnbd-bin", "nbdcopy", "--flush", image, c.URI(0, "v"))

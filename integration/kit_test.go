@@ -30,8 +30,8 @@ func TestMain(m *testing.M) {
 	}))
 }
 
-// smallFiles makes logs roll over often.
-func smallFiles() map[string][]string {
+// rollingLogs makes logs roll over often.
+func rollingLogs() map[string][]string {
 	return map[string][]string{"segment": {"--log-file-size", "8MiB"}}
 }
 
