@@ -88,7 +88,7 @@ func (f *fio) died(tb testing.TB) {
 // I1), also what came in pieces of blocks beside it (B1).
 func TestEverythingKilled(t *testing.T) {
 	c := cluster.Start(t, cluster.Options{Extra: rollingLogs()})
-	mustCreate(t, c, "v", "128MiB", "16MiB")
+	mustCreateSized(t, c, "v", "128MiB", "16MiB")
 	tester, err := stamp.New(stamp.Config{URI: c.URI(0, "v"), Writer: 1, Seed: 1, Blocks: 8192, MaxBlocks: 96})
 	if err != nil {
 		t.Fatal(err)

@@ -29,7 +29,7 @@ func TestDamageIsMet(t *testing.T) {
 	} {
 		t.Run(name, func(t *testing.T) {
 			c := cluster.Start(t, cluster.Options{Extra: rollingLogs()})
-			mustCreate(t, c, "v", "64MiB", "16MiB")
+			mustCreate(t, c, "v")
 			image := randomFile(t, damagedBytes, 2)
 			tool(t, "libnbd-bin", "nbdcopy", "--flush", image, c.URI(0, "v"))
 			victim := c.Segments[2]

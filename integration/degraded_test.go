@@ -32,7 +32,7 @@ const (
 // alone (B5, B6, R8, R20).
 func TestTwoOfSixKilled(t *testing.T) {
 	c := cluster.Start(t, cluster.Options{Extra: map[string][]string{"segment": {"--log-file-size", "64MiB"}}})
-	mustCreate(t, c, "v", "1280MiB", "256MiB")
+	mustCreateSized(t, c, "v", "1280MiB", "256MiB")
 	image := randomFile(t, imageBytes, 1)
 	conn := dial(t, c.URI(0, "v")) // the gateway keeps the volume while somebody is there
 	for off := block.Offset(0); off < block.Offset(imageBytes); off += 256 << 20 {

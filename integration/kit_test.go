@@ -35,7 +35,13 @@ func rollingLogs() map[string][]string {
 	return map[string][]string{"segment": {"--log-file-size", "8MiB"}}
 }
 
-func mustCreate(tb testing.TB, c *cluster.Cluster, name, size, pgSize string) {
+// mustCreate makes a volume of four small groups.
+func mustCreate(tb testing.TB, c *cluster.Cluster, name string) {
+	tb.Helper()
+	mustCreateSized(tb, c, name, "64MiB", "16MiB")
+}
+
+func mustCreateSized(tb testing.TB, c *cluster.Cluster, name, size, pgSize string) {
 	tb.Helper()
 	if _, err := c.Sextant(tb.Context(), "volume", "create", name, "--size", size, "--pg-size", pgSize); err != nil {
 		tb.Fatal(err)
