@@ -67,6 +67,7 @@ var nakedAllowed = map[string]string{
 	"metadata.LeaseReport.Counters":  "counters by name, for people",
 	"metadata.SegmentReport.Damaged": "a counter for status",
 	"metadata.Node.Damaged":          "a counter for status",
+	"metadata.Heartbeat.Damages":     "a counter for status",
 }
 
 // interfaceMethods have signatures that the standard library prescribes.
