@@ -1,0 +1,35 @@
+package integration
+
+import (
+	"os"
+	"path/filepath"
+	"testing"
+
+	"github.com/sextantdisk/sextant/integration/cluster"
+	"github.com/sextantdisk/sextant/integration/conformance"
+)
+
+// TestForeignClients: a gateway with a cluster behind it keeps the rules of
+// the NBD spec towards clients that we did not write, as it does over a
+// memory disk, and carries what they write. The daemons run under the race
+// detector.
+func TestForeignClients(t *testing.T) {
+	// A Unix socket's name is short: the test's folder may be too deep.
+	dir, err := os.MkdirTemp("", "sextant-nbd-")
+	if err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(func() {
+		if err := os.RemoveAll(dir); err != nil {
+			t.Error(err)
+		}
+	})
+	extra := rollingLogs()
+	extra["nbd"] = []string{"--socket", filepath.Join(dir, "nbd.sock")}
+	// A client that names no volume gets "default".
+	c := cluster.Start(t, cluster.Options{Binary: cluster.Build(t, "-race"), Extra: extra})
+	mustCreateSized(t, c, "default", "5GiB", "16MiB")
+	mustCreateSized(t, c, "tools", "128MiB", "16MiB")
+	conformance.Run(t, c.URI(0, "default"), extra["nbd"][1])
+	conformance.Tools(t, c.URI(0, "tools"))
+}
