@@ -48,11 +48,16 @@ func (v *Volume) runClock() {
 	timer := v.cfg.Pool.cfg.Clock.NewTimer(tickFast)
 	defer timer.Stop()
 	var b batch
+	shared := v.now()
 	for {
 		select {
 		case <-v.ctx.Done():
 			return
 		case <-timer.C():
+		}
+		if now := v.now(); now-shared >= ringsEvery {
+			shared = now
+			v.shareRings(&b)
 		}
 		pace := tickSlow
 		for _, g := range v.ticker.takeAll() {

@@ -176,7 +176,7 @@ func (m *Machine) trim() {
 }
 
 // SetRingLimit changes how much is kept for members that lag; the shell
-// lowers it when many groups keep much. It takes effect with the next step.
+// lowers it when many groups keep something. It takes effect with the next step.
 func (m *Machine) SetRingLimit(n block.ByteCount) { m.ring.limit = n }
 
 // RingBytes is how much the ring holds.
