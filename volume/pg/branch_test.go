@@ -22,8 +22,9 @@ type opening struct {
 	sent [6]map[pg.SendKind]int
 	last [6]pg.Send
 	// upTo is the point of the last CATCHUP to each member.
-	upTo [6]block.LSN
-	done int // writes that were answered
+	upTo  [6]block.LSN
+	donor [6][]quorum.Member // of each CATCHUP
+	done  int                // writes that were answered
 }
 
 func newOpening(t *testing.T, cfg pg.Config) *opening {
@@ -51,6 +52,7 @@ func (o *opening) step(in pg.Input) {
 		o.last[s.Member] = s
 		if s.Kind == pg.SendCatchUp {
 			o.upTo[s.Member] = s.UpTo
+			o.donor[s.Member] = append(o.donor[s.Member], s.Donor)
 		}
 	}
 }
@@ -172,5 +174,31 @@ func TestR14FreshGroupWaitsForWhoTakesItForEmpty(t *testing.T) {
 	o.step(pg.Input{Kind: pg.Tick})
 	if _, _, ok := o.m.BeginRead(o.now, o.now); !ok || o.done != 1 {
 		t.Errorf("%d writes answered, read begun: %v, when the wait is over", o.done, ok)
+	}
+}
+
+// A donor may have a damaged block just where the member that catches up needs
+// it. All donors have the same SCL as a rule: each must get its turn, or the
+// member would ask the damaged one for ever (R8, B3).
+func TestR8EachDonorGetsItsTurn(t *testing.T) {
+	o := newOpening(t, pg.Config{})
+	o.fenced()
+	for i := range quorum.Member(4) {
+		o.ack(i, wire.Ack{SCL: block.MakeLSN(3, 1)})
+	}
+	o.step(pg.Input{Kind: pg.Up, Member: 4})
+	for range 100 { // what it asks for does not come
+		o.ack(4, wire.Ack{SCL: block.MakeLSN(1, 1)})
+		o.now += 100 * time.Millisecond
+		o.step(pg.Input{Kind: pg.Tick})
+	}
+	asked := map[quorum.Member]int{}
+	for _, d := range o.donor[4] {
+		asked[d]++
+	}
+	for d := range quorum.Member(4) {
+		if asked[d] < 2 {
+			t.Errorf("donor %d was asked %d times of %d, want all four in turn", d, asked[d], len(o.donor[4]))
+		}
 	}
 }

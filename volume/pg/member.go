@@ -42,6 +42,9 @@ type member struct {
 	joinStamp Time      // of the last Join: an ack from there on answers it
 	asked     Time      // when it was last told to catch up, or refused
 	askedSCL  block.LSN // its SCL then
+	// useless are the donors that were asked since it last got on: one may
+	// have damage in its log just where this member needs it.
+	useless quorum.Votes
 }
 
 // MemberStatus is a member's standing, for reports.
@@ -179,21 +182,36 @@ func (m *Machine) catchUp(now Time, i quorum.Member) {
 			upTo = m.open // it stands on another branch: only what is above brings it over
 		}
 	}
-	best := quorum.Member(-1)
-	for j := range m.members {
-		d := &m.members[j]
-		if quorum.Member(j) == i || d.state != Streaming || d.damaged || !m.has(quorum.Member(j), upTo) {
-			continue
-		}
-		if best < 0 || d.scl > m.members[best].scl {
-			best = quorum.Member(j)
-		}
+	if mb.scl > mb.askedSCL {
+		mb.useless = 0
+	}
+	best := m.donorFor(i, upTo)
+	if best < 0 && mb.useless != 0 {
+		mb.useless = 0 // all have had their turn: begin again
+		best = m.donorFor(i, upTo)
 	}
 	if best < 0 {
 		return
 	}
+	mb.useless = mb.useless.Add(best)
 	mb.state, mb.asked, mb.askedSCL = CatchingUp, now, mb.scl
 	m.send(now, Send{Kind: SendCatchUp, Member: i, Donor: best, UpTo: upTo})
+}
+
+// donorFor is the member that has the most, and surely everything up to lsn,
+// of those that have not been asked by member i in vain; -1 if there is none.
+func (m *Machine) donorFor(i quorum.Member, lsn block.LSN) quorum.Member {
+	best := quorum.Member(-1)
+	for k := range m.members {
+		j, d := quorum.Member(k), &m.members[k]
+		if j == i || d.state != Streaming || d.damaged || !m.has(j, lsn) || m.members[i].useless.Has(j) {
+			continue
+		}
+		if best < 0 || d.scl > m.members[best].scl {
+			best = j
+		}
+	}
+	return best
 }
 
 // has reports whether member i surely has everything up to lsn: it is on our
