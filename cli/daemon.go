@@ -18,21 +18,32 @@ import (
 	"github.com/urfave/cli/v2"
 
 	"github.com/sextantdisk/sextant/internal/block"
+	"github.com/sextantdisk/sextant/logstore"
+	"github.com/sextantdisk/sextant/nbd"
 )
 
 // shutdownTimeout bounds how long a daemon takes to end in good order.
 const shutdownTimeout = 10 * time.Second
 
+// Bounds of the health pages. A profile takes 30 s unless told otherwise.
+const (
+	headerTimeout  = 5 * time.Second
+	pageTimeout    = 2 * time.Minute
+	maxHeaderBytes = 16 << 10
+)
+
 // daemon is what all daemons have: a log, metrics, health pages.
 type daemon struct {
 	c       *cli.Context
 	log     *slog.Logger
-	metrics *prometheus.Registry
+	metrics metrics
+	gather  prometheus.Gatherer
 	ready   atomic.Bool
-	// healthy tells why the daemon is not well, or nil.
-	healthy func() error
-	http    *http.Server
-	addr    string // of http, or empty
+	// check tells why the daemon is not well, or nil; nil before there is
+	// anything to check.
+	check atomic.Pointer[func() error]
+	http  *http.Server
+	addr  string // of http, or empty
 }
 
 // newDaemon makes the common parts and begins to serve the health pages if
@@ -42,7 +53,8 @@ func newDaemon(c *cli.Context) (*daemon, error) {
 	if err != nil {
 		return nil, err
 	}
-	d := &daemon{c: c, log: log, metrics: prometheus.NewRegistry(), healthy: func() error { return nil }}
+	registry := prometheus.NewRegistry()
+	d := &daemon{c: c, log: log, metrics: metrics{registry}, gather: registry}
 	d.metrics.MustRegister(collectors.NewGoCollector(), collectors.NewProcessCollector(collectors.ProcessCollectorOpts{}))
 	if c.String("http") == "" {
 		return d, nil
@@ -52,7 +64,10 @@ func newDaemon(c *cli.Context) (*daemon, error) {
 		return nil, nameFlag(c, block.Wrap(block.Unavailable, err, "--http %s", c.String("http")), "http")
 	}
 	d.addr = ln.Addr().String()
-	d.http = &http.Server{Handler: d.pages(), ReadHeaderTimeout: 5 * time.Second}
+	d.http = &http.Server{
+		Handler: d.pages(), ReadHeaderTimeout: headerTimeout, WriteTimeout: pageTimeout, IdleTimeout: pageTimeout, MaxHeaderBytes: maxHeaderBytes,
+	}
+	log.Info("health pages are served", "http", d.addr)
 	go func() {
 		if err := d.http.Serve(ln); !errors.Is(err, http.ErrServerClosed) {
 			d.log.Error("health pages ended", "err", err)
@@ -63,12 +78,12 @@ func newDaemon(c *cli.Context) (*daemon, error) {
 
 func (d *daemon) pages() http.Handler {
 	mux := http.NewServeMux()
-	mux.Handle("GET /metrics", promhttp.HandlerFor(d.metrics, promhttp.HandlerOpts{}))
-	mux.HandleFunc("GET /healthz", func(w http.ResponseWriter, _ *http.Request) { answer(w, d.healthy()) })
+	mux.Handle("GET /metrics", promhttp.HandlerFor(d.gather, promhttp.HandlerOpts{}))
+	mux.HandleFunc("GET /healthz", func(w http.ResponseWriter, _ *http.Request) { answer(w, d.unwell()) })
 	mux.HandleFunc("GET /readyz", func(w http.ResponseWriter, _ *http.Request) {
-		err := d.healthy()
+		err := d.unwell()
 		if err == nil && !d.ready.Load() {
-			err = block.Errorf(block.Unavailable, "starting")
+			err = block.Errorf(block.Unavailable, "starting or stopping")
 		}
 		answer(w, err)
 	})
@@ -90,14 +105,31 @@ func answer(w http.ResponseWriter, err error) {
 	fmt.Fprintln(w, "ok")
 }
 
-// gauge shows a value that is asked for when the metrics are read.
-func (d *daemon) gauge(name, help string, value func() float64) {
-	d.metrics.MustRegister(prometheus.NewGaugeFunc(prometheus.GaugeOpts{Name: "sextant_" + name, Help: help}, value))
+// requestMetrics counts NBD requests; nil if nobody can see the counts.
+func (d *daemon) requestMetrics() nbd.Metrics {
+	if d.http == nil {
+		return nil
+	}
+	return newNBDMetrics(d.metrics)
 }
 
-// counter shows a count that is asked for when the metrics are read.
-func (d *daemon) counter(name, help string, value func() float64) {
-	d.metrics.MustRegister(prometheus.NewCounterFunc(prometheus.CounterOpts{Name: "sextant_" + name, Help: help}, value))
+// flushMetrics counts flushes for m; nil if nobody can see the counts.
+func (d *daemon) flushMetrics(m metrics) logstore.Observer {
+	if d.http == nil {
+		return nil
+	}
+	return newLogMetrics(m)
+}
+
+// wellIf says how to find out whether the daemon is well.
+func (d *daemon) wellIf(check func() error) { d.check.Store(&check) }
+
+// unwell is why the daemon is not well, or nil.
+func (d *daemon) unwell() error {
+	if check := d.check.Load(); check != nil {
+		return (*check)()
+	}
+	return nil
 }
 
 // announce prints the line that says that the daemon serves, with key=value
@@ -124,8 +156,10 @@ func (d *daemon) close() {
 	}
 }
 
-// until waits for the end of ctx, which is asked for, or for a failure.
-func until(ctx context.Context, failed <-chan struct{}, why func() error) error {
+// until waits for the end of ctx, which is asked for, or for a failure. From
+// then on the daemon is not ready.
+func (d *daemon) until(ctx context.Context, failed <-chan struct{}, why func() error) error {
+	defer d.ready.Store(false)
 	select {
 	case <-ctx.Done():
 		return nil

@@ -90,16 +90,18 @@ func runDev(c *cli.Context) error {
 	if socket == "" {
 		socket = filepath.Join(dir, "nbd.sock")
 	}
-	g, err := startGateway(c.Context, d.log, client, gatewayConfig{listen: c.String("nbd"), socket: socket, hold: volume.DefaultHold, description: "dev"})
+	g, err := startGateway(c.Context, d.log, client, gatewayConfig{
+		listen: c.String("nbd"), socket: socket, hold: volume.DefaultHold, description: "dev", metrics: d.requestMetrics(),
+	})
 	if err != nil {
 		return nameFlag(c, err, "nbd", "nbd-socket")
 	}
 	defer g.close()
-	gatewayMetrics(d, g)
-	segmentMetrics(d, segments...)
-	d.healthy = func() error { return devHealth(n, segments) }
+	gatewayMetrics(d.metrics, g)
+	metadataMetrics(d.metrics, n)
+	d.wellIf(func() error { return devHealth(n, segments) })
 	d.announce("nbd", g.addr(), "socket", socket, "metadata", n.Addr(), "volume", c.String("volume"))
-	return until(c.Context, n.Failed(), n.Err)
+	return d.until(c.Context, n.Failed(), n.Err)
 }
 
 // startDevSegments starts six daemons side by side.
@@ -111,11 +113,15 @@ func startDevSegments(ctx context.Context, d *daemon, client *metadata.Client, d
 	results := make(chan started)
 	for i := range devZones * devPerZone {
 		go func() {
+			name := fmt.Sprintf("segment-%d", i)
+			m := d.metrics.of("daemon", name)
 			s, err := segmentd.Start(ctx, segmentConfig(d.log.With("daemon", i), client, segmentd.Config{
-				Dir:  filepath.Join(dir, fmt.Sprintf("segment-%d", i)),
-				Zone: block.Zone(fmt.Sprintf("zone-%c", 'a'+i%devZones)), Node: block.NodeID(fmt.Sprintf("segment-%d", i)),
-				Listen: "127.0.0.1:0", Store: logstore.Config{FileSize: devFileSize},
+				Dir: filepath.Join(dir, name), Zone: block.Zone(fmt.Sprintf("zone-%c", 'a'+i%devZones)), Node: block.NodeID(name),
+				Listen: "127.0.0.1:0", Store: logstore.Config{FileSize: devFileSize, Observer: d.flushMetrics(m)},
 			}))
+			if err == nil {
+				segmentMetrics(m, s)
+			}
 			results <- started{s, err}
 		}()
 	}

@@ -40,10 +40,11 @@ func runMetadata(c *cli.Context) error {
 		return nameFlag(c, err, "listen", "raft")
 	}
 	defer n.Close()
-	d.healthy = n.Err
+	d.wellIf(n.Err)
+	metadataMetrics(d.metrics, n)
 	if err := n.AwaitReady(c.Context); err != nil {
 		return err
 	}
 	d.announce("listen", n.Addr(), "raft", n.RaftAddr())
-	return until(c.Context, n.Failed(), n.Err)
+	return d.until(c.Context, n.Failed(), n.Err)
 }

@@ -50,21 +50,22 @@ func runNBD(c *cli.Context) error {
 	defer client.Close()
 	g, err := startGateway(c.Context, d.log, client, gatewayConfig{
 		listen: c.String("listen"), socket: c.String("socket"), takeover: c.Bool("takeover"), hold: c.Duration("hold"),
-		description: c.String("zone"),
+		description: c.String("zone"), metrics: d.requestMetrics(),
 	})
 	if err != nil {
 		return nameFlag(c, err, "listen", "socket")
 	}
 	defer g.close()
-	gatewayMetrics(d, g)
+	gatewayMetrics(d.metrics, g)
 	d.announce("listen", g.addr(), "socket", c.String("socket"))
-	return until(c.Context, g.failed, func() error { return g.err })
+	return d.until(c.Context, g.failed, func() error { return g.err })
 }
 
 type gatewayConfig struct {
 	listen, socket, description string
 	takeover                    bool
 	hold                        time.Duration
+	metrics                     nbd.Metrics
 }
 
 // gateway is a running gateway.
@@ -99,7 +100,7 @@ func startGateway(ctx context.Context, log *slog.Logger, client *metadata.Client
 		Pool: g.pool, Metadata: client, Gateway: name, Description: cfg.description + " " + g.addr(),
 		Takeover: cfg.takeover, Hold: cfg.hold, Logger: log,
 	})
-	g.server, err = nbd.NewServer(nbd.Config{Backend: &backend{client, g.manager}, Log: log})
+	g.server, err = nbd.NewServer(nbd.Config{Backend: &backend{client, g.manager}, Log: log, Metrics: cfg.metrics})
 	if err != nil {
 		g.close()
 		return nil, err
@@ -208,20 +209,4 @@ func gatewayID() metadata.GatewayID {
 		host = "gw"
 	}
 	return metadata.GatewayID(host[:min(len(host), 40)] + "-" + hex.EncodeToString(b[:]))
-}
-
-func gatewayMetrics(d *daemon, g *gateway) {
-	sum := func(f func(*volume.Volume) float64) func() float64 {
-		return func() (total float64) {
-			for _, v := range g.manager.Volumes() {
-				total += f(v)
-			}
-			return total
-		}
-	}
-	d.gauge("volumes_open", "Volumes open in this gateway.", sum(func(*volume.Volume) float64 { return 1 }))
-	d.gauge("segments_unhealthy", "Segments of open volumes that are not streaming and complete.",
-		sum(func(v *volume.Volume) float64 { return float64(len(v.Unhealthy())) }))
-	d.gauge("corrupt_reads", "Reads that met a damaged copy, of volumes that are open.",
-		sum(func(v *volume.Volume) float64 { return float64(v.Counters().CorruptReads.Load()) }))
 }

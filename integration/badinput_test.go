@@ -18,19 +18,6 @@ import (
 	"github.com/sextantdisk/sextant/internal/block"
 )
 
-var smallFiles = map[string][]string{"segment": {"--log-file-size", "1MiB"}}
-
-// until waits until ok, for a minute at most.
-func until(tb testing.TB, what string, ok func() bool) {
-	tb.Helper()
-	for end := time.Now().Add(time.Minute); !ok(); {
-		if time.Now().After(end) {
-			tb.Fatalf("after a minute: still not %s", what)
-		}
-		<-time.After(50 * time.Millisecond)
-	}
-}
-
 // problems are what sextant status complains about, a line each.
 func problems(tb testing.TB, c *cluster.Cluster) string {
 	tb.Helper()
@@ -64,7 +51,7 @@ func logOf(tb testing.TB, c *cluster.Cluster, d *cluster.Daemon) string {
 // TestUnknownVolume: who asks for a volume that does not exist is told so,
 // and nobody else notices.
 func TestUnknownVolume(t *testing.T) {
-	c := cluster.Start(t, cluster.Options{Extra: smallFiles})
+	c := cluster.Start(t, cluster.Options{Extra: rollingLogs()})
 	mustCreate(t, c, "v")
 	for _, name := range []string{"nobody", "", "no/name", strings.Repeat("x", 300), "v\x00"} {
 		conn, err := stamp.Dial(t.Context(), c.URI(0, name))
@@ -97,7 +84,7 @@ func TestUnknownVolume(t *testing.T) {
 // on when that comes.
 func TestTooFewNodes(t *testing.T) {
 	dir := t.TempDir()
-	c, err := cluster.New(cluster.Options{Binary: cluster.Build(t), Dir: dir, Extra: smallFiles})
+	c, err := cluster.New(cluster.Options{Binary: cluster.Build(t), Dir: dir, Extra: rollingLogs()})
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -131,10 +118,10 @@ func TestTooFewNodes(t *testing.T) {
 	data := bytes.Repeat([]byte{7}, block.Size)
 	wrote := make(chan error, 1)
 	go func() { wrote <- conn.Write(data, 0) }()
-	until(t, "told by the gateway's log what is missing", func() bool {
+	await(t, time.Minute, "told by the gateway's log what is missing", func() bool {
 		return strings.Contains(logOf(t, c, c.Gateways[0]), missing)
 	})
-	until(t, "told by status what is missing", func() bool { return strings.Contains(problems(t, c), missing) })
+	await(t, time.Minute, "told by status what is missing", func() bool { return strings.Contains(problems(t, c), missing) })
 	select {
 	case err := <-wrote:
 		t.Fatalf("the write did not wait: %v", err)
@@ -154,19 +141,19 @@ func TestTooFewNodes(t *testing.T) {
 // one node in each of six zones is not what six copies need.
 func TestZonesBeyondThree(t *testing.T) {
 	t.Run("two nodes in each of four", func(t *testing.T) {
-		c := cluster.Start(t, cluster.Options{Segments: 8, Zones: 4, Extra: smallFiles})
+		c := cluster.Start(t, cluster.Options{Segments: 8, Zones: 4, Extra: rollingLogs()})
 		mustCreate(t, c, "v")
 		conn, err := stamp.Dial(t.Context(), c.URI(0, "v"))
 		if err != nil {
 			t.Fatal(err)
 		}
 		defer conn.Close()
-		if err := conn.Write(make([]byte, block.Size), 0); err != nil {
+		if err := conn.Write(bytes.Repeat([]byte{1}, block.Size), 0); err != nil {
 			t.Error(err)
 		}
 	})
 	t.Run("one node in each of six", func(t *testing.T) {
-		c := cluster.Start(t, cluster.Options{Segments: 6, Zones: 6, Gateways: -1, Extra: smallFiles})
+		c := cluster.Start(t, cluster.Options{Segments: 6, Zones: 6, Gateways: -1, Extra: rollingLogs()})
 		_, err := c.Sextant(t.Context(), "volume", "create", "v", "--size", "64MiB")
 		if err == nil || !strings.Contains(err.Error(), "2 usable nodes in each of 3 zones") {
 			t.Errorf("a volume that cannot be placed: %v", err)
@@ -177,7 +164,7 @@ func TestZonesBeyondThree(t *testing.T) {
 // TestClientVanishes cuts connections in the middle of payloads: none of such
 // a write is ever seen, and other clients go on.
 func TestClientVanishes(t *testing.T) {
-	c := cluster.Start(t, cluster.Options{Extra: smallFiles})
+	c := cluster.Start(t, cluster.Options{Extra: rollingLogs()})
 	mustCreate(t, c, "v")
 	conn, err := stamp.Dial(t.Context(), c.URI(0, "v"))
 	if err != nil {
@@ -213,7 +200,7 @@ func TestClientVanishes(t *testing.T) {
 // TestClientStopsReading: clients that never take their replies hold up
 // nobody else, and take bounded memory.
 func TestClientStopsReading(t *testing.T) {
-	c := cluster.Start(t, cluster.Options{Extra: smallFiles})
+	c := cluster.Start(t, cluster.Options{Extra: rollingLogs()})
 	mustCreate(t, c, "v")
 	tester, err := stamp.New(stamp.Config{URI: c.URI(0, "v"), Writer: 1, Seed: 4, Blocks: 2048, Depth: 4})
 	if err != nil {
@@ -314,12 +301,12 @@ func TestOneDiskFull(t *testing.T) {
 	runFor(t, tester, 200)
 	d := c.Segments[0]
 	empty := fillDisk(t, c.DataDir(d))
-	until(t, "told by the daemon's log that its disk is full", func() bool {
+	await(t, time.Minute, "told by the daemon's log that its disk is full", func() bool {
 		runFor(t, tester, 100)
 		return strings.Contains(logOf(t, c, d), "full")
 	})
 	runFor(t, tester, 1000)
-	until(t, "told by status", func() bool { return strings.Contains(problems(t, c), "fewer than 6 complete copies") })
+	await(t, time.Minute, "told by status", func() bool { return strings.Contains(problems(t, c), "fewer than 6 complete copies") })
 	for range 2 {
 		if err := d.Restart(t.Context()); err != nil {
 			t.Fatal(err)
@@ -327,7 +314,7 @@ func TestOneDiskFull(t *testing.T) {
 		runFor(t, tester, 500)
 	}
 	empty()
-	until(t, "healthy when there is room again", func() bool { return problems(t, c) == "" })
+	await(t, time.Minute, "healthy when there is room again", func() bool { return problems(t, c) == "" })
 	if err := stop(); err != nil {
 		t.Fatal(err)
 	}
@@ -347,7 +334,7 @@ func TestAllDisksFull(t *testing.T) {
 	for _, d := range c.Segments {
 		empty = append(empty, fillDisk(t, c.DataDir(d)))
 	}
-	until(t, "refused a write", func() bool { return tester.Counts().Refused > 0 })
+	await(t, time.Minute, "refused a write", func() bool { return tester.Counts().Refused > 0 })
 	if err := stop(); err != nil {
 		t.Fatal(err)
 	}
@@ -370,7 +357,7 @@ func TestAllDisksFull(t *testing.T) {
 	}
 	defer conn.Close()
 	past := block.Offset(32 * block.MiB) // beyond what the tester uses
-	until(t, "writing again", func() bool { return conn.Write(make([]byte, block.Size), past) == nil })
+	await(t, time.Minute, "writing again", func() bool { return conn.Write(bytes.Repeat([]byte{1}, block.Size), past) == nil })
 	stop = load(t.Context(), tester)
 	runFor(t, tester, 500)
 	if err := stop(); err != nil {

@@ -130,7 +130,7 @@ func peak(tb testing.TB, d *cluster.Daemon) int {
 // TestGarbage sends garbage to every port of every kind of daemon, under
 // load: each connection ends by itself, no daemon does, no client notices.
 func TestGarbage(t *testing.T) {
-	c := cluster.Start(t, cluster.Options{Extra: map[string][]string{"segment": {"--log-file-size", "8MiB"}}})
+	c := cluster.Start(t, cluster.Options{Extra: rollingLogs()})
 	mustCreate(t, c, "v")
 	tester, err := stamp.New(stamp.Config{URI: c.URI(0, "v"), Writer: 1, Seed: 3, Blocks: 2048, Depth: 4})
 	if err != nil {

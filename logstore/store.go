@@ -117,6 +117,10 @@ type Stats struct {
 	Spares           int             // zero-written files that wait for their turn
 	Size             block.ByteCount // bytes of log files and spares, at their full lengths
 	Damages          int
+	// Queued tickets wait for a leader to write them. QueuedBytes are the
+	// payloads of these and of those being written.
+	Queued      int
+	QueuedBytes block.ByteCount
 }
 
 // Stats are counters since Open.
@@ -124,7 +128,11 @@ func (s *Store) Stats() Stats {
 	s.filer.mu.Lock()
 	size, spares := s.filer.mu.planned, len(s.filer.mu.spares)
 	s.filer.mu.Unlock()
+	s.mu.Lock()
+	queued, queuedBytes := len(s.mu.queue), s.mu.queued
+	s.mu.Unlock()
 	return Stats{
+		Queued: queued, QueuedBytes: queuedBytes,
 		Batches: int(s.stats.batches.Load()), Records: int(s.stats.records.Load()),
 		Bytes: block.ByteCount(s.stats.bytes.Load()), Damages: int(s.stats.damages.Load()),
 		Files: len(s.files.Load().all), Spares: spares, Size: size,

@@ -263,11 +263,13 @@ func (c *conn) send(head, payload []byte, owner *slab.Buffer) {
 
 // refuse answers a request with an error.
 func (c *conn) refuse(tag wire.Tag, err error) {
+	c.s.counters.Refused.Add(1)
 	m := wire.Refuse{Kind: block.KindOf(err), Message: err.Error()}
 	c.send(m.Append(c.head[:0], tag), nil, nil)
 }
 
 func (c *conn) refuseWith(tag wire.Tag, m *wire.Refuse) {
+	c.s.counters.Refused.Add(1)
 	c.log.Debug("refused", "kind", m.Kind, "reason", m.Message)
 	c.send(m.Append(c.head[:0], tag), nil, nil)
 }

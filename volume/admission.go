@@ -90,6 +90,7 @@ type Counters struct {
 	Reads        atomic.Uint64 // pieces read from segments
 	CorruptReads atomic.Uint64 // answers that told of a damaged copy
 	Mended       atomic.Uint64 // blocks sent back to a damaged copy
+	Hedged       atomic.Uint64 // pieces asked of another copy because the first was late
 }
 
 // Counters gives the volume's counters.

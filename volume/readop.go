@@ -308,6 +308,7 @@ func (o *readOp) overdue(b *batch, _ *link, waited time.Duration) {
 	o.mu.Unlock()
 	// One extra within the budget; more only when it takes very long.
 	if first && o.g.v.budget.take() || waited > time.Second {
+		o.g.v.counters.Hedged.Add(1)
 		o.ask(b)
 	}
 }

@@ -54,8 +54,9 @@ type MemberStatus struct {
 	SCL     block.LSN
 	Damaged bool
 	// Lag is how many bytes of records it has not acknowledged, as far as
-	// the ring can tell.
-	Lag block.ByteCount
+	// the ring can tell; LagRecords counts them.
+	Lag        block.ByteCount
+	LagRecords int
 }
 
 // Member tells of one member.
@@ -65,6 +66,7 @@ func (m *Machine) Member(i quorum.Member) MemberStatus {
 	if k := m.ring.firstAfter(mb.scl); k < m.ring.len() {
 		first := m.ring.at(k)
 		s.Lag = m.issued - (first.end - first.size())
+		s.LagRecords = m.ring.len() - k
 	}
 	return s
 }
