@@ -83,9 +83,9 @@ func (f *fio) died(tb testing.TB) {
 	}
 }
 
-// TestEverythingKilled kills all daemons at once under the load of two
+// TestEverythingKilled kills all daemons at once under the load of three
 // clients, again and again; what was acknowledged is there each time (R6, R7,
-// I1), also what came in pieces of blocks beside it (B1).
+// I1), also what came in parts of blocks (B1).
 func TestEverythingKilled(t *testing.T) {
 	c := cluster.Start(t, cluster.Options{Extra: rollingLogs()})
 	mustCreateSized(t, c, "v", "128MiB", "16MiB")
@@ -93,12 +93,17 @@ func TestEverythingKilled(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
+	parts := &sectors{from: block.Offset(100 * block.MiB)}
 	for round := range rounds {
 		stop := load(t.Context(), tester)
+		stopParts := parts.load(t.Context(), dial(t, c.URI(0, "v")))
 		other := startFio(t, c.URI(0, "v"), block.Offset(64*block.MiB)+block.Offset(round)*block.Offset(fioBytes))
 		runFor(t, tester, 500)
 		c.KillAll()
 		if err := stop(); err != nil && !errors.Is(err, block.Closed) {
+			t.Fatal(err)
+		}
+		if err := stopParts(); err != nil && !errors.Is(err, block.Closed) {
 			t.Fatal(err)
 		}
 		other.died(t)
@@ -113,6 +118,12 @@ func TestEverythingKilled(t *testing.T) {
 		if err := tester.Err(); err != nil {
 			t.Fatalf("round %d: %v", round, err)
 		}
+		if err := parts.verify(dial(t, c.URI(0, "v"))); err != nil {
+			t.Fatalf("round %d: %v", round, err)
+		}
 	}
-	t.Logf("%+v", tester.Counts())
+	t.Logf("%+v, and %d writes of parts of blocks", tester.Counts(), parts.versions())
+	if parts.versions() < rounds*sectorWriters {
+		t.Errorf("only %d parts of blocks were written", parts.versions())
+	}
 }
