@@ -76,6 +76,8 @@ var table = map[string]place{
 		why: "a disk in memory that can crash"},
 	"internal/vfs/faultfs": {level: 0, may: []string{"internal/block", "internal/vfs", "internal/clock"}, noFiles: true,
 		why: "a disk that fails by rule"},
+	"internal/timerslack": {level: 0, may: []string{"internal/block"}, third: []string{unixPath},
+		why: "the kernel's slack with timers is set before anything else runs"},
 	"internal/lint":      {level: 0, why: "it reads the tree, it is no part of the product"},
 	"internal/testutil":  {level: 0, may: []string{"internal/block", "internal/clock"}, why: "helpers of tests"},
 	"internal/telemetry": {level: 0, may: []string{"internal/block"}, third: []string{promPath}, why: "metrics and health pages, told what to show by their owners"},
@@ -138,7 +140,7 @@ var table = map[string]place{
 		why:   "the one place that knows all parts, so that they need not know each other"},
 
 	// Level 4: the program, and the whole system under test.
-	".":                       {level: 4, may: []string{"cli"}, why: "main only calls cli"},
+	".":                       {level: 4, may: []string{"cli", "internal/timerslack"}, why: "main only calls cli, and what must come before anything else"},
 	"integration":             {level: 4, may: []string{everything}, third: testLibraries, why: "the whole system under test"},
 	"integration/cluster":     {level: 4, may: nouns, third: []string{unixPath}, why: "daemons are started by their command lines, as a user does"},
 	"integration/conformance": {level: 4, may: append([]string{"nbd", "nbd/nbdtest"}, nouns...), third: testLibraries, why: "an NBD server is judged from outside"},
