@@ -11,7 +11,8 @@ import (
 // DirectMode says whether the log is written past the page cache.
 type DirectMode uint8
 
-// The modes of writing the log. Reads always go through the page cache.
+// The modes of writing the log. Short reads always go through the page cache,
+// long ones past it where the file system can.
 const (
 	DirectAuto DirectMode = iota // where the file system can
 	DirectOff                    // never

@@ -195,11 +195,11 @@ func (r *filer) activate(name string, spare bool, h fileHeader) (hd head, err er
 	if err := r.fs.SyncDir(r.dir); err != nil {
 		return hd, diskError(err, "syncing", r.dir)
 	}
-	reader, err := r.fs.OpenFile(logPath, vfs.ReadOnly)
+	reader, err := r.fs.OpenFile(logPath, vfs.ReadOnly|vfs.Random)
 	if err != nil {
 		return hd, diskError(err, "opening", logPath)
 	}
-	f := newLogFile(logName(h.seq), h, reader)
+	f := newLogFile(r.fs, r.dir, logName(h.seq), h, reader)
 	f.zeroed.Store(uint32(zeroed))
 	return head{file: f, writer: w, next: headerCopies}, nil
 }

@@ -11,7 +11,7 @@ import (
 	"github.com/sextantdisk/sextant/internal/vfs"
 )
 
-// logFile is one file of the log, open for reading through the page cache.
+// logFile is one file of the log, open for reading.
 //
 // References: the store holds one, each read one while it lasts. The file is
 // closed when the last one goes. A reader takes its reference under the lock
@@ -21,7 +21,8 @@ import (
 type logFile struct {
 	name   string // without folder
 	header fileHeader
-	reader vfs.File
+	reader vfs.File // through the page cache
+	past   direct   // past it
 	refs   atomic.Int32
 	// zeroed is how many pages are zero-written and durable.
 	zeroed atomic.Uint32
@@ -44,8 +45,41 @@ type span struct{ min, max block.LSN }
 // gap is a damaged range of pages: [from, to).
 type gap struct{ from, to pageNo }
 
-func newLogFile(name string, h fileHeader, reader vfs.File) *logFile {
+// direct is a second descriptor of a log file, past the page cache. It is
+// opened when it is needed first: most files are read rarely.
+type direct struct {
+	once sync.Once
+	open func() (vfs.File, error)
+	file vfs.File // nil: not opened, or not possible
+}
+
+// get is the descriptor, or nil where there is no such.
+func (d *direct) get() vfs.File {
+	d.once.Do(func() {
+		f, err := d.open()
+		switch {
+		case err != nil: // reads go through the page cache then
+		case !f.Direct():
+			_ = f.Close() // only read from
+		default:
+			d.file = f
+		}
+	})
+	return d.file
+}
+
+// close closes the descriptor if there is one. Nobody calls get any more.
+func (d *direct) close() error {
+	d.once.Do(func() {})
+	if d.file == nil {
+		return nil
+	}
+	return d.file.Close()
+}
+
+func newLogFile(fs vfs.FS, dir, name string, h fileHeader, reader vfs.File) *logFile {
 	f := &logFile{name: name, header: h, reader: reader}
+	f.past.open = func() (vfs.File, error) { return fs.OpenFile(path.Join(dir, name), vfs.ReadOnly|vfs.Direct) }
 	f.refs.Store(1)
 	f.end.Store(headerCopies)
 	f.mu.spans = make(map[segIndex]span)
@@ -68,17 +102,48 @@ func (f *logFile) pin() bool {
 // unpin gives a reference back.
 func (f *logFile) unpin() error {
 	if f.refs.Add(-1) == 0 {
-		return f.reader.Close()
+		return errors.Join(f.reader.Close(), f.past.close())
 	}
 	return nil
 }
 
+// pastCacheFrom is from which length on a read that memory cannot serve goes
+// past the page cache: filling it page by page costs more than the copy from
+// it would save, and long reads would drive out what short ones come back to.
+const pastCacheFrom = 16 * pageSize
+
 // read fills p from page on. Error kinds: Corrupt if the file ends before,
 // Unavailable.
-func (f *logFile) read(p []byte, from pageNo) error { return readPages(f.reader, f.name, p, from) }
+func (f *logFile) read(p []byte, from pageNo) error {
+	return readPages(f.source(len(p), aligned(p)), f.name, p, from)
+}
+
+// source is what to read n bytes from that memory does not have.
+func (f *logFile) source(n int, aligned bool) vfs.File {
+	if n >= pastCacheFrom && aligned {
+		if d := f.past.get(); d != nil {
+			return d
+		}
+	}
+	return f.reader
+}
+
+// readAgain is read past the page cache, if that is possible: for who doubts
+// what memory gave.
+func (f *logFile) readAgain(p []byte, from pageNo) error {
+	if d := f.past.get(); d != nil && aligned(p) {
+		return readPages(d, f.name, p, from)
+	}
+	return readPages(f.reader, f.name, p, from)
+}
 
 func readPages(r vfs.File, name string, p []byte, from pageNo) error {
 	n, err := r.ReadAt(p, from.at())
+	return readError(err, name, n, from)
+}
+
+// readError gives the outcome of a read of log file name at page from a kind.
+func readError(err error, name string, n int, from pageNo) error {
 	if err == nil {
 		return nil
 	}
@@ -133,7 +198,7 @@ func (f *logFile) id(p pageNo) frameID {
 // whole; bad tells how many copies are not. Error kinds: Corrupt (no copy is
 // whole), Version, Unavailable.
 func openLogFile(fs vfs.FS, dir, name string) (f *logFile, bad int, err error) {
-	reader, err := fs.OpenFile(path.Join(dir, name), vfs.ReadOnly)
+	reader, err := fs.OpenFile(path.Join(dir, name), vfs.ReadOnly|vfs.Random)
 	if err != nil {
 		return nil, 0, block.Wrap(block.Unavailable, err, "log file cannot be opened")
 	}
@@ -142,7 +207,7 @@ func openLogFile(fs vfs.FS, dir, name string) (f *logFile, bad int, err error) {
 		reader.Close()
 		return nil, bad, err
 	}
-	f = newLogFile(name, h, reader)
+	f = newLogFile(fs, dir, name, h, reader)
 	size, err := reader.Size()
 	if err != nil {
 		reader.Close()

@@ -17,24 +17,28 @@ type piece struct {
 // (at > SCL), Stale (at < floor), Invalid, Corrupt (says where; counted; a
 // Damage is in its tree), Unavailable, Closed.
 func (g *Segment) ReadAt(at block.LSN, first block.Index, n block.Count, dst *ReadResult) error {
-	dst.Runs, dst.Sums, dst.plan = dst.Runs[:0], dst.Sums[:0], dst.plan[:0]
+	done, err := g.TryReadAt(at, first, n, dst)
+	if done || err != nil {
+		return err
+	}
+	return dst.Finish()
+}
+
+// TryReadAt is ReadAt as far as memory has the bytes: it never waits for the
+// disk. If it is not done, and there is no error, dst.Finish must be called,
+// by any goroutine, to read the rest.
+func (g *Segment) TryReadAt(at block.LSN, first block.Index, n block.Count, dst *ReadResult) (done bool, err error) {
+	dst.reset(g, first)
 	if len(dst.Buf) < int(n)*block.Size {
-		return block.Errorf(block.Invalid, "buffer of %d bytes is too small for %d blocks", len(dst.Buf), n)
+		return false, block.Errorf(block.Invalid, "buffer of %d bytes is too small for %d blocks", len(dst.Buf), n)
 	}
-	err := g.plan(at, first, n, dst)
-	if err == nil {
-		err = dst.fetch()
+	if err := g.plan(at, first, n, dst); err != nil {
+		return false, dst.end(err)
 	}
-	for _, p := range dst.plan {
-		if uerr := p.file.unpin(); err == nil && uerr != nil {
-			err = diskError(uerr, "closing", p.file.name)
-		}
+	if dst.fetchCached(); dst.next < len(dst.plan) {
+		return false, nil
 	}
-	if err == nil {
-		err = g.verify(first, dst)
-	}
-	clear(dst.plan)
-	return err
+	return true, dst.end(g.verify(dst))
 }
 
 // plan looks up what is to be read and takes references to the files.
@@ -72,6 +76,8 @@ func (g *Segment) plan(at block.LSN, first block.Index, n block.Count, dst *Read
 	return err
 }
 
+func (p *piece) end() pageNo { return p.page + pageNo(p.n) }
+
 func (p *piece) follows(l location) bool {
 	return p.file.header.seq == l.file && p.page+pageNo(p.n) == pageNo(l.page)
 }
@@ -100,41 +106,44 @@ func addRun(runs *[]Run, kind RunKind, n block.Count) {
 	*runs = append(*runs, Run{n, kind})
 }
 
-// fetch reads the pieces of the plan, packed.
-func (r *ReadResult) fetch() error {
-	to := r.Buf
-	for _, p := range r.plan {
-		size := p.n * block.Size
-		if err := p.file.read(to[:size], p.page); err != nil {
-			return err
-		}
-		to = to[size:]
-	}
-	return nil
-}
-
 // verify checks what was fetched against the index.
-func (g *Segment) verify(first block.Index, r *ReadResult) error {
-	i, inPiece, p := 0, 0, 0
+func (g *Segment) verify(r *ReadResult) error {
+	b, i, inPiece, p := r.first, 0, 0, 0
 	for _, run := range r.Runs {
 		if run.Kind != RunData {
-			first += block.Index(run.Count)
+			b += block.Index(run.Count)
 			continue
 		}
 		for range run.Count {
 			if inPiece == r.plan[p].n {
 				inPiece, p = 0, p+1
 			}
-			got := block.Checksum(r.Buf[i*block.Size : (i+1)*block.Size])
-			if got != r.Sums[i] {
-				at := r.plan[p].page + pageNo(inPiece)
-				return g.rotten(Damage{Kind: DamagePayload, File: r.plan[p].file.name, Offset: at.bytes(), Length: block.Size,
-					Segment: g.id, Block: first, Expected: r.Sums[i], Found: got})
+			if got := block.Checksum(r.block(i)); got != r.Sums[i] {
+				page := r.plan[p].page + pageNo(inPiece)
+				if err := g.doubt(r.plan[p].file, page, b, r.Sums[i], r.block(i)); err != nil {
+					return err
+				}
 			}
-			i, inPiece, first = i+1, inPiece+1, first+1
+			i, inPiece, b = i+1, inPiece+1, b+1
 		}
 	}
 	return nil
+}
+
+// doubt reads a block whose checksum is wrong once more, past the page cache:
+// memory can rot, too, and that is no damage of the disk.
+func (g *Segment) doubt(f *logFile, page pageNo, b block.Index, want block.Sum, dst []byte) error {
+	if err := f.readAgain(dst, page); err != nil {
+		return err
+	}
+	got := block.Checksum(dst)
+	if got == want {
+		g.store.cfg.Logger.Error("the page cache gave a damaged block, the disk has it whole; test this machine's memory",
+			"segment", g.id, "file", f.name, "offset", page.bytes())
+		return nil
+	}
+	return g.rotten(Damage{Kind: DamagePayload, File: f.name, Offset: page.bytes(), Length: block.Size,
+		Segment: g.id, Block: b, Expected: want, Found: got})
 }
 
 // rotten counts damage that a read found and makes the error of it.

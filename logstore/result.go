@@ -33,11 +33,20 @@ type ReadResult struct {
 	// Buf one after the other, Data() of them, without the runs between.
 	Sums []block.Sum
 
-	plan []piece
+	// A read under way: of the plan, next is the first piece that is not
+	// in Buf yet, to where it goes.
+	seg      *Segment
+	first    block.Index
+	plan     []piece
+	next, to int
+	vec      [][]byte
+	junk     []byte // a page for what is between pieces
 }
 
 // Data is the part of Buf that was filled.
 func (r *ReadResult) Data() []byte { return r.Buf[:len(r.Sums)*block.Size] }
+
+func (r *ReadResult) block(i int) []byte { return r.Buf[i*block.Size : (i+1)*block.Size] }
 
 // State is what a segment knows of itself.
 type State struct {

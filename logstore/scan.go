@@ -235,7 +235,7 @@ func (g *Segment) decodeRecords(f *logFile, refs []recordRef, from, end pageNo) 
 		return nil, block.Errorf(block.Closed, "the log store is closed")
 	}
 	defer func() { _ = f.unpin() }() // the last one closes a file that was only read
-	sc := newScanner(f, f.reader, end)
+	sc := newScanner(f, f.source(bigWindow*pageSize, true), end)
 	defer sc.close()
 	for at := from; at < end; {
 		st, err := sc.decode(at)

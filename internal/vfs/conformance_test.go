@@ -64,8 +64,16 @@ func TestConformanceReadWrite(t *testing.T) {
 			if n, err := file.ReadAt(got, 12288); n != 4096 || err != io.EOF {
 				t.Fatalf("read over the end gave %d, %v", n, err)
 			}
-			reader, err := f.OpenFile(name, vfs.ReadOnly)
+			reader, err := f.OpenFile(name, vfs.ReadOnly|vfs.Random)
 			must(t, err)
+			checkReadv(t, file, want)
+			checkReadv(t, reader, want)
+			if n := reader.ReadCached(got[:8192], 4096); n > 8192 || !bytes.Equal(got[:n], want[4096:4096+n]) {
+				t.Fatalf("cached read gave %d bytes, or wrong ones", n)
+			}
+			if n := file.ReadCached(got[:4096], 0); n != 0 && file.Direct() {
+				t.Fatalf("cached read past the cache gave %d bytes", n)
+			}
 			if n, err := reader.ReadAt(got[:100], 4000); n != 100 || err != nil || got[95] != 0 || got[96] != 1 {
 				t.Fatalf("unaligned buffered read gave %d, %v", n, err)
 			}
@@ -78,6 +86,21 @@ func TestConformanceReadWrite(t *testing.T) {
 			must(t, f.Remove(name))
 		}
 	})
+}
+
+// checkReadv reads file, which holds want, in pieces of different lengths.
+func checkReadv(t *testing.T, file vfs.File, want []byte) {
+	t.Helper()
+	got := page(9, 16384)
+	n, err := file.ReadvAt([][]byte{got[:4096], got[4096:12288], got[12288:16384]}, 0)
+	if n != 16384 || err != nil || !bytes.Equal(got, want) {
+		t.Fatalf("vectored read gave %d, %v, or wrong bytes", n, err)
+	}
+	clear(got)
+	n, err = file.ReadvAt([][]byte{got[:4096], got[4096:12288]}, 8192)
+	if n != 8192 || err != io.EOF || !bytes.Equal(got[:8192], want[8192:]) {
+		t.Fatalf("vectored read over the end gave %d, %v, or wrong bytes", n, err)
+	}
 }
 
 func TestConformanceManyPieces(t *testing.T) {

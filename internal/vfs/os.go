@@ -20,8 +20,8 @@ type osFS struct{}
 const (
 	filePerm = 0o640
 	dirPerm  = 0o750
-	// maxIovecs is IOV_MAX of Linux: the pieces of one pwritev.
-	maxIovecs = 1024
+	// maxIovecs bounds the pieces of one pwritev.
+	maxIovecs = MaxPieces
 )
 
 func pathError(op, name string, err error) error {
@@ -59,6 +59,9 @@ func (osFS) OpenFile(name string, mode Mode) (File, error) {
 	}
 	if err != nil {
 		return nil, pathError("open", name, err)
+	}
+	if mode&Random != 0 && !direct {
+		_ = unix.Fadvise(fd, 0, 0, unix.FADV_RANDOM) // advice: reads are right without it
 	}
 	return &osFile{fd: fd, name: name, direct: direct}, nil
 }

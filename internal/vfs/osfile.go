@@ -37,6 +37,45 @@ func (f *osFile) ReadAt(p []byte, off Offset) (int, error) {
 	return done, nil
 }
 
+// ReadvAt fills the rest piece by piece when the kernel reads less than it
+// was asked for.
+func (f *osFile) ReadvAt(bufs [][]byte, off Offset) (int, error) {
+	n, err := unix.Preadv(f.fd, bufs, int64(off))
+	if err != nil && !errors.Is(err, unix.EINTR) {
+		return 0, pathError("preadv", f.name, err)
+	}
+	done, skip := max(n, 0), max(n, 0)
+	for _, p := range bufs {
+		if skip >= len(p) {
+			skip -= len(p)
+			continue
+		}
+		n, err := f.ReadAt(p[skip:], off+Offset(done))
+		if done += n; err != nil {
+			return done, err
+		}
+		skip = 0
+	}
+	return done, nil
+}
+
+// ReadCached asks the page cache (preadv2(2), RWF_NOWAIT). File systems that
+// cannot answer without waiting say so, and fill nothing.
+func (f *osFile) ReadCached(p []byte, off Offset) int {
+	if f.direct {
+		return 0
+	}
+	done := 0
+	for done < len(p) {
+		n, err := unix.Preadv2(f.fd, [][]byte{p[done:]}, int64(off)+int64(done), unix.RWF_NOWAIT)
+		if err != nil || n <= 0 {
+			break
+		}
+		done += n
+	}
+	return done
+}
+
 func (f *osFile) WritevAt(bufs [][]byte, off Offset) error {
 	return writeAll(bufs, off, func(bufs [][]byte, off Offset) (int, error) {
 		n, err := unix.Pwritev(f.fd, bufs, int64(off))

@@ -13,6 +13,9 @@ type Offset int64
 // file's reads and writes must be multiples of.
 const DirectAlign = 4096
 
+// MaxPieces is how many buffers ReadvAt takes: IOV_MAX of Linux.
+const MaxPieces = 1024
+
 // Mode says how a file is opened.
 type Mode uint8
 
@@ -26,6 +29,9 @@ const (
 	// Direct asks that reads and writes bypass the page cache. A file
 	// system that cannot do so opens the file without it; File.Direct tells.
 	Direct
+	// Random asks that a read through the page cache brings in no more than
+	// what it is for. (The kernel reads up to 8 MiB ahead on some disks.)
+	Random
 )
 
 // FS is a file system. Names are slash-separated paths.
@@ -64,6 +70,12 @@ type File interface {
 	// ReadAt fills p from off. It returns io.EOF, with the count, when the
 	// file ends before p is full.
 	ReadAt(p []byte, off Offset) (int, error)
+	// ReadvAt is ReadAt into bufs one after the other, at most MaxPieces.
+	ReadvAt(bufs [][]byte, off Offset) (int, error)
+	// ReadCached fills p from off as far as memory has the bytes, from the
+	// start on, and never waits for the disk. It tells how much it filled;
+	// the rest, an error too, is for ReadAt to find out.
+	ReadCached(p []byte, off Offset) int
 	// WritevAt writes all of bufs one after the other from off, growing the
 	// file if need be. Nothing of it is durable before Sync; after a crash
 	// each sector of 512 bytes may be old or new. On an error any part of

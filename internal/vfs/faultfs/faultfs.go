@@ -230,6 +230,24 @@ func (f *file) ReadAt(p []byte, off vfs.Offset) (int, error) {
 	return n, err
 }
 
+func (f *file) ReadvAt(bufs [][]byte, off vfs.Offset) (int, error) {
+	r, err := f.fs.fault(Read, f.name)
+	if err != nil {
+		return 0, err
+	}
+	n, err := f.File.ReadvAt(bufs, off)
+	for left := n; r.Rot != nil && left > 0; bufs = bufs[1:] {
+		p := bufs[0][:min(left, len(bufs[0]))]
+		r.Rot(p, off)
+		off += vfs.Offset(len(p))
+		left -= len(p)
+	}
+	return n, err
+}
+
+// ReadCached has nothing at hand, so that ReadAt shows the faults.
+func (f *file) ReadCached([]byte, vfs.Offset) int { return 0 }
+
 func (f *file) WritevAt(bufs [][]byte, off vfs.Offset) error {
 	r, err := f.fs.fault(Write, f.name)
 	if err == nil {

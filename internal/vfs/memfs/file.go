@@ -66,6 +66,34 @@ func (f *file) ReadAt(p []byte, off vfs.Offset) (int, error) {
 	return n, nil
 }
 
+// ReadvAt reads piece by piece.
+func (f *file) ReadvAt(bufs [][]byte, off vfs.Offset) (int, error) {
+	if len(bufs) > vfs.MaxPieces {
+		return 0, fail("preadv", f.name, syscall.EINVAL)
+	}
+	done := 0
+	for _, p := range bufs {
+		n, err := f.ReadAt(p, off+vfs.Offset(done))
+		if done += n; err != nil {
+			return done, err
+		}
+	}
+	return done, nil
+}
+
+// ReadCached has all bytes at hand, as a page cache that never forgets; past
+// it nothing is.
+func (f *file) ReadCached(p []byte, off vfs.Offset) int {
+	if f.Direct() {
+		return 0
+	}
+	n, err := f.ReadAt(p, off)
+	if err != nil {
+		return 0
+	}
+	return n
+}
+
 func (f *file) WritevAt(bufs [][]byte, off vfs.Offset) error {
 	f.fs.mu.Lock()
 	defer f.fs.mu.Unlock()

@@ -1,0 +1,103 @@
+package logstore
+
+import (
+	"sync/atomic"
+	"testing"
+
+	"github.com/sextantdisk/sextant/internal/block"
+	"github.com/sextantdisk/sextant/internal/slab"
+	"github.com/sextantdisk/sextant/internal/vfs"
+	"github.com/sextantdisk/sextant/internal/vfs/faultfs"
+)
+
+// countingFS counts the reads that wait for the disk.
+type countingFS struct {
+	vfs.FS
+	reads atomic.Int64
+}
+
+type countingFile struct {
+	vfs.File
+	fs *countingFS
+}
+
+func (c *countingFS) OpenFile(name string, mode vfs.Mode) (vfs.File, error) {
+	f, err := c.FS.OpenFile(name, mode)
+	return countingFile{f, c}, err
+}
+
+func (f countingFile) ReadAt(p []byte, off vfs.Offset) (int, error) {
+	f.fs.reads.Add(1)
+	return f.File.ReadAt(p, off)
+}
+
+func (f countingFile) ReadvAt(bufs [][]byte, off vfs.Offset) (int, error) {
+	f.fs.reads.Add(1)
+	return f.File.ReadvAt(bufs, off)
+}
+
+// Nothing is at hand, so that all must be fetched.
+func (f countingFile) ReadCached([]byte, vfs.Offset) int { return 0 }
+
+// TestNeighboursAreReadTogether: blocks written one after the other lie a
+// batch header apart. Reading them all takes few calls, and gives the right
+// bytes, also where others were written between.
+func TestNeighboursAreReadTogether(t *testing.T) {
+	fs := &countingFS{FS: newDisk()}
+	cfg := small()
+	cfg.FileSize = 8 * block.MiB
+	s := open(t, fs, cfg)
+	g := create(t, s, 1)
+	const n = 200
+	seq := block.Seq(0)
+	next := func(first block.Index, count int) {
+		seq++
+		var prev block.LSN
+		if seq > 1 {
+			prev = lsn(1, seq-1)
+		}
+		put(t, g, write(lsn(1, seq), prev, first, count))
+	}
+	for i := range n {
+		if i%50 == 49 { // elsewhere: the next in line lies beyond a gap
+			next(5000, 20)
+		}
+		next(block.Index(i), 1)
+	}
+	fs.reads.Store(0)
+	buf := slab.Get(n * block.Size)
+	defer buf.Release()
+	r := ReadResult{Buf: buf.Bytes()}
+	done, err := g.TryReadAt(lsn(1, seq), 0, n, &r)
+	if done || err != nil || fs.reads.Load() != 0 {
+		t.Fatalf("done %v, %v, %d reads of the disk before Finish", done, err, fs.reads.Load())
+	}
+	must(t, r.Finish())
+	if k := fs.reads.Load(); k > 6 {
+		t.Errorf("%d calls read %d neighbours", k, n)
+	}
+	for i := range n {
+		one := ReadResult{Buf: r.block(i), Sums: r.Sums[i : i+1]}
+		if ownerOf(t, &one, block.Index(i)) == 0 {
+			t.Errorf("block %d has no owner", i)
+		}
+	}
+}
+
+// TestMemoryMayRot: a wrong checksum is damage only if the disk has it, too.
+func TestMemoryMayRot(t *testing.T) {
+	fs := faultfs.Wrap(newDisk())
+	s := open(t, fs, small())
+	g := create(t, s, 1)
+	put(t, g, write(lsn(1, 1), 0, 4, 3))
+	flip := func(p []byte, _ vfs.Offset) { p[block.Size+9] ^= 1 }
+	fs.Add(faultfs.Rule{Ops: faultfs.Read, Pattern: "log-*", Times: 1, Rot: flip})
+	buf := slab.Get(3 * block.Size)
+	defer buf.Release()
+	r := ReadResult{Buf: buf.Bytes()}
+	must(t, g.ReadAt(lsn(1, 1), 4, 3, &r))
+	one := ReadResult{Buf: r.block(1), Sums: r.Sums[1:2]}
+	if ownerOf(t, &one, 5) != lsn(1, 1) || len(s.Damage()) != 0 || g.State().BadBlocks != 0 {
+		t.Fatalf("damage %v", s.Damage())
+	}
+}
