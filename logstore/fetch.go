@@ -1,6 +1,9 @@
 package logstore
 
 import (
+	"cmp"
+	"slices"
+
 	"github.com/sextantdisk/sextant/internal/block"
 	"github.com/sextantdisk/sextant/internal/vfs"
 )
@@ -17,9 +20,12 @@ const (
 
 // reset makes r ready for a read of g from first on.
 func (r *ReadResult) reset(g *Segment, first block.Index) {
-	r.Runs, r.Sums, r.plan = r.Runs[:0], r.Sums[:0], r.plan[:0]
-	r.seg, r.first, r.next, r.to = g, first, 0, 0
+	r.Runs, r.Sums, r.plan, r.todo = r.Runs[:0], r.Sums[:0], r.plan[:0], r.todo[:0]
+	r.seg, r.first = g, first
 }
+
+// at is where p goes.
+func (r *ReadResult) at(p *piece) []byte { return r.Buf[p.to*block.Size : (p.to+p.n)*block.Size] }
 
 // Finish reads what TryReadAt did not find in memory, and waits for the disk.
 // Error kinds: Corrupt, Unavailable.
@@ -39,82 +45,78 @@ func (r *ReadResult) end(err error) error {
 		}
 	}
 	clear(r.plan)
-	r.plan = r.plan[:0]
+	clear(r.todo)
+	r.plan, r.todo = r.plan[:0], r.todo[:0]
 	return err
 }
 
-// fetchCached takes pieces from memory, up to the first that is not there.
-func (r *ReadResult) fetchCached() {
-	for r.next < len(r.plan) {
-		p := &r.plan[r.next]
-		size := p.n * block.Size
-		if p.file.reader.ReadCached(r.Buf[r.to:r.to+size], p.page.at()) < size {
-			return
+// fetchCached takes pieces from memory, up to the first that is not there;
+// what is left is to be done in the order in which it lies in the log.
+func (r *ReadResult) fetchCached() (all bool) {
+	for i := range r.plan {
+		p := &r.plan[i]
+		if got := p.file.reader.ReadCached(r.at(p), p.page.at()); got < p.n*block.Size {
+			r.todo = append(r.todo, r.plan[i:]...)
+			slices.SortFunc(r.todo, func(a, b piece) int {
+				return cmp.Or(cmp.Compare(a.file.header.seq, b.file.header.seq), cmp.Compare(a.page, b.page))
+			})
+			return false
 		}
-		r.next, r.to = r.next+1, r.to+size
 	}
+	return true
 }
 
-// fetch reads the other pieces, packed: those that lie near each other with
-// one call.
+// fetch reads what is left: what lies near each other with one call.
 func (r *ReadResult) fetch() error {
-	for r.next < len(r.plan) {
-		first, n := &r.plan[r.next], r.span()
-		var err error
-		if n == 1 {
-			size := first.n * block.Size
-			err = first.file.read(r.Buf[r.to:r.to+size], first.page)
-			r.next, r.to = r.next+1, r.to+size
+	for left := r.todo; len(left) > 0; {
+		n, err := near(left), error(nil)
+		if p := &left[0]; n == 1 {
+			err = p.file.read(r.at(p), p.page)
 		} else {
-			err = r.fetchSpan(n)
+			err = r.fetchSpan(left[:n])
 		}
 		if err != nil {
 			return err
 		}
+		left = left[n:]
 	}
 	return nil
 }
 
-// span is how many of the next pieces lie near each other.
-func (r *ReadResult) span() int {
-	first := &r.plan[r.next]
+// near is how many of the first pieces lie near each other.
+func near(pieces []piece) int {
+	first := &pieces[0]
 	end, vecs := first.end(), 1
-	for i := r.next + 1; i < len(r.plan); i++ {
-		p := &r.plan[i]
+	for i := 1; i < len(pieces); i++ {
+		p := &pieces[i]
 		if p.file != first.file || p.page < end || p.page-end > maxGap || p.end()-first.page > maxSpan {
-			return i - r.next
+			return i
 		}
-		vecs += int(p.page-end) + 1
-		if vecs > maxVecs {
-			return i - r.next
+		if vecs += int(p.page-end) + 1; vecs > maxVecs {
+			return i
 		}
 		end = p.end()
 	}
-	return len(r.plan) - r.next
+	return len(pieces)
 }
 
-// fetchSpan reads n pieces with one call; what is between them goes to waste.
-func (r *ReadResult) fetchSpan(n int) error {
+// fetchSpan reads pieces with one call; what is between them goes to waste.
+func (r *ReadResult) fetchSpan(pieces []piece) error {
 	if r.junk == nil {
 		r.junk = alignedPages(1)
 	}
-	pieces := r.plan[r.next : r.next+n]
 	first := &pieces[0]
-	at, total := first.page, 0
 	r.vec = r.vec[:0]
+	at := first.page
 	for i := range pieces {
 		p := &pieces[i]
 		for ; at < p.page; at++ {
 			r.vec = append(r.vec, r.junk)
-			total += pageSize
 		}
-		size := p.n * block.Size
-		r.vec = append(r.vec, r.Buf[r.to:r.to+size])
-		r.to += size
-		total += size
+		r.vec = append(r.vec, r.at(p))
 		at = p.end()
 	}
-	r.next += n
+	total := int((at - first.page).bytes())
 	got, err := first.file.source(total, aligned(r.Buf)).ReadvAt(r.vec, first.page.at())
 	clear(r.vec)
 	return readError(err, first.file.name, got, first.page)

@@ -43,7 +43,7 @@ const (
 	// growStep is the least that a file grows by.
 	growStep = pageNo(1 * block.MiB / pageSize)
 	// zeroChunk is what one zero-write covers.
-	zeroChunk = pageNo(256 * block.KiB / pageSize)
+	zeroChunk = pageNo(1 * block.MiB / pageSize)
 )
 
 func newFiler(fs vfs.FS, dir string, disk block.DiskID, cfg *Config) *filer {
@@ -221,15 +221,25 @@ func writeHeader(w vfs.File, h *fileHeader, name string) error {
 // zero writes zeroes to pages [from, to) and makes them and the file's length
 // durable (trap T18). It returns to.
 func (r *filer) zero(w vfs.File, name string, from, to pageNo) (pageNo, error) {
+	done, err := r.wipe(w, name, from, to)
+	if err != nil {
+		return from, err
+	}
+	if err := w.SyncMeta(); err != nil {
+		return from, diskError(err, "syncing", name)
+	}
+	return done, nil
+}
+
+// wipe writes zeroes to pages [from, to); nothing is durable yet. It returns
+// to.
+func (r *filer) wipe(w vfs.File, name string, from, to pageNo) (pageNo, error) {
 	buf := zeroes()
 	for p := from; p < to; p += zeroChunk {
 		n := min(zeroChunk, to-p)
 		if err := w.WritevAt([][]byte{buf[:n*pageSize]}, p.at()); err != nil {
 			return from, diskError(err, "zero-writing", name)
 		}
-	}
-	if err := w.SyncMeta(); err != nil {
-		return from, diskError(err, "syncing", name)
 	}
 	return to, nil
 }

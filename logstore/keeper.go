@@ -104,8 +104,8 @@ const (
 	// hurryPages is how little of that may be left before the filler works
 	// without pauses.
 	hurryPages = pageNo(8 * block.MiB / pageSize)
-	// fillPause between growStep pages makes 64 MiB/s at most.
-	fillPause = 16 * time.Millisecond
+	// fillPause between growStep pages makes 16 MiB/s at most.
+	fillPause = 60 * time.Millisecond
 	// fillRetry is how long a full disk is left alone.
 	fillRetry = time.Second
 )
@@ -231,10 +231,13 @@ func (f *filler) fill(full, name string, stop <-chan struct{}) error {
 	}
 	pages := pageNo(r.fileSize / pageSize)
 	for done := pageNo(0); done < pages && err == nil && !stopped(stop); {
-		done, err = r.zero(w, name, done, min(done+growStep, pages))
+		done, err = r.wipe(w, name, done, min(done+growStep, pages))
 		if !f.late(pages - done) {
 			pause(f.store.cfg.Clock, fillPause, stop)
 		}
+	}
+	if err == nil {
+		err = diskError(w.SyncMeta(), "syncing", name)
 	}
 	if cerr := w.Close(); err == nil {
 		err = diskError(cerr, "closing", name)

@@ -10,6 +10,7 @@ type piece struct {
 	file *logFile
 	page pageNo
 	n    int
+	to   int // where it goes in the buffer, in blocks
 }
 
 // ReadAt reads [first, first+n) as of LSN at into dst; each block's checksum
@@ -35,7 +36,7 @@ func (g *Segment) TryReadAt(at block.LSN, first block.Index, n block.Count, dst 
 	if err := g.plan(at, first, n, dst); err != nil {
 		return false, dst.end(err)
 	}
-	if dst.fetchCached(); dst.next < len(dst.plan) {
+	if !dst.fetchCached() {
 		return false, nil
 	}
 	return true, dst.end(g.verify(dst))
@@ -70,7 +71,7 @@ func (g *Segment) plan(at block.LSN, first block.Index, n block.Count, dst *Read
 			err = block.Errorf(block.Closed, "the log store is closed")
 			return false
 		}
-		dst.plan = append(dst.plan, piece{file, page, 1})
+		dst.plan = append(dst.plan, piece{file, page, 1, len(dst.Sums) - 1})
 		return true
 	})
 	return err

@@ -33,14 +33,13 @@ type ReadResult struct {
 	// Buf one after the other, Data() of them, without the runs between.
 	Sums []block.Sum
 
-	// A read under way: of the plan, next is the first piece that is not
-	// in Buf yet, to where it goes.
-	seg      *Segment
-	first    block.Index
-	plan     []piece
-	next, to int
-	vec      [][]byte
-	junk     []byte // a page for what is between pieces
+	// A read under way.
+	seg   *Segment
+	first block.Index
+	plan  []piece // in the order of the blocks
+	todo  []piece // what memory did not have, in the order of the log
+	vec   [][]byte
+	junk  []byte // a page for what is between pieces
 }
 
 // Data is the part of Buf that was filled.

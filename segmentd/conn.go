@@ -5,6 +5,7 @@ import (
 	"io"
 	"log/slog"
 	"net"
+	"sync"
 
 	"github.com/sextantdisk/sextant/internal/block"
 	"github.com/sextantdisk/sextant/internal/boxcar"
@@ -26,7 +27,7 @@ const (
 	flushBytes = 256 * block.KiB
 )
 
-// conn is one connection. All fields belong to its goroutine, but w.
+// conn is one connection. All fields belong to its goroutine, but w and reads.
 type conn struct {
 	s   *Server
 	nc  net.Conn
@@ -38,9 +39,8 @@ type conn struct {
 	spare  []*frame
 	bytes  block.ByteCount // payload of frames
 	acks   []pendingAck
-	head   []byte // scratch for encoding
-	read   logstore.ReadResult
-	data   wire.Data
+	head   []byte         // scratch for encoding
+	reads  sync.WaitGroup // reads of the disk by goroutines of their own
 }
 
 // frame is a message whose records are on their way to the disk.
@@ -71,6 +71,7 @@ func (s *Server) serve(nc net.Conn) {
 	}
 	c.w = boxcar.New(nc, func(error) { nc.Close() })
 	defer c.w.Close()
+	defer c.reads.Wait()
 	defer c.abandon()
 	if err := c.greet(); err != nil {
 		c.log.Warn("greeting failed, connection closed", "err", err)

@@ -20,5 +20,7 @@
 // (R28).
 //
 // Goroutines: one to accept, one for each connection, one for heartbeats, one
-// for each segment that catches up (bounded). Close ends and joins all.
+// for each segment that catches up (bounded), one for each read that waits for
+// the disk while others are at hand (bounded by their bytes). Close ends
+// and joins all.
 package segmentd

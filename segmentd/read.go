@@ -1,10 +1,7 @@
 package segmentd
 
 import (
-	"errors"
-
 	"github.com/sextantdisk/sextant/internal/block"
-	"github.com/sextantdisk/sextant/internal/slab"
 	"github.com/sextantdisk/sextant/logstore"
 	"github.com/sextantdisk/sextant/wire"
 )
@@ -38,35 +35,32 @@ func (c *conn) admitRead(h wire.Header, meta []byte, m *wire.Read) (*hosted, err
 	return host, nil
 }
 
-// handleRead serves blocks as of a read-point (R11). Checksums were verified
-// on the way from the disk, and go with the bytes.
+// handleRead serves blocks as of a read-point (R11). What memory has is sent at
+// once; what the disk must be asked for is read here if nothing else is to be
+// done meanwhile, or by a goroutine of its own.
 func (c *conn) handleRead(h wire.Header, meta []byte) error {
 	var m wire.Read
 	host, err := c.admitRead(h, meta, &m)
 	if host == nil {
 		return err
 	}
-	buf := slab.Get(int(m.Count) * block.Size)
-	c.read.Buf = buf.Bytes()
-	err = host.log.ReadAt(m.At, m.Block, m.Count, &c.read)
+	o := newReadOp(c, h.Tag, host, m.Count)
 	c.s.counters.Reads.Add(1)
-	if err != nil {
-		buf.Release()
-		if errors.Is(err, block.Corrupt) {
-			c.log.Error("damaged block found", "segment", m.Segment, "err", err)
-		}
-		c.refuse(h.Tag, err)
-		return nil
+	done, err := host.log.TryReadAt(m.At, m.Block, m.Count, &o.res)
+	switch {
+	case done || err != nil:
+		o.answer(err)
+	case !c.r.Buffered() && !c.s.diskReads.slow() || !c.s.diskReads.enter(m.Count):
+		o.finish()
+	default:
+		c.reads.Add(1)
+		go func() {
+			defer c.reads.Done()
+			defer c.s.diskReads.leave(m.Count)
+			o.finish()
+			c.w.Flush()
+		}()
 	}
-	c.data.Sums = append(c.data.Sums[:0], c.read.Sums...)
-	c.setRuns(c.read.Runs)
-	payload := c.read.Data()
-	if len(payload) == 0 {
-		buf.Release()
-		c.send(c.data.Append(c.head[:0], wire.TypeData, h.Tag), nil, nil)
-		return nil
-	}
-	c.send(c.data.Append(c.head[:0], wire.TypeData, h.Tag), payload, buf)
 	return nil
 }
 
@@ -77,28 +71,15 @@ func (c *conn) handleMap(h wire.Header, meta []byte) error {
 	if host == nil {
 		return err
 	}
-	runs, err := host.log.Map(m.At, m.Block, m.Count, c.read.Runs[:0])
+	o := newReadOp(c, h.Tag, host, 0)
+	defer o.recycle()
+	runs, err := host.log.Map(m.At, m.Block, m.Count, o.res.Runs[:0])
 	if err != nil {
 		c.refuse(h.Tag, err)
 		return nil
 	}
-	c.read.Runs = runs
-	c.data.Sums = c.data.Sums[:0]
-	c.setRuns(runs[:min(len(runs), wire.MaxMapRuns)])
-	c.send(c.data.Append(c.head[:0], wire.TypeRuns, h.Tag), nil, nil)
+	o.res.Runs = runs
+	o.setData(runs[:min(len(runs), wire.MaxMapRuns)], nil)
+	c.send(o.data.Append(c.head[:0], wire.TypeRuns, h.Tag), nil, nil)
 	return nil
-}
-
-// setRuns translates runs, joining neighbours of one kind.
-func (c *conn) setRuns(runs []logstore.Run) {
-	out := c.data.Runs[:0]
-	for _, r := range runs {
-		kind := runKinds[r.Kind]
-		if k := len(out) - 1; k >= 0 && out[k].Kind == kind {
-			out[k].Count += r.Count
-			continue
-		}
-		out = append(out, wire.Run{Count: r.Count, Kind: kind})
-	}
-	c.data.Runs = out
 }

@@ -58,12 +58,13 @@ type Server struct {
 	ln    net.Listener
 	lock  io.Closer
 
-	ctx      context.Context //nolint:containedctx // the one background context of the service
-	cancel   context.CancelCauseFunc
-	tasks    sync.WaitGroup
-	catchUps chan struct{} // a place for each catch-up under way
-	reassure chan struct{} // wakes the asker after volumes' epochs
-	counters Counters
+	ctx       context.Context //nolint:containedctx // the one background context of the service
+	cancel    context.CancelCauseFunc
+	tasks     sync.WaitGroup
+	catchUps  chan struct{} // a place for each catch-up under way
+	diskReads *diskReads
+	reassure  chan struct{} // wakes the asker after volumes' epochs
+	counters  Counters
 
 	mu struct {
 		sync.RWMutex
@@ -82,7 +83,7 @@ func Start(ctx context.Context, cfg Config) (*Server, error) {
 	s := &Server{
 		cfg: cfg, log: cfg.Logger, clock: cfg.Clock,
 		catchUps: make(chan struct{}, maxCatchUps),
-		reassure: make(chan struct{}, 1),
+		reassure: make(chan struct{}, 1), diskReads: newDiskReads(),
 	}
 	s.mu.segments = map[block.SegmentID]*hosted{}
 	s.mu.conns = map[net.Conn]struct{}{}
