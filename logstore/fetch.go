@@ -69,13 +69,8 @@ func (r *ReadResult) fetchCached() (all bool) {
 // fetch reads what is left: what lies near each other with one call.
 func (r *ReadResult) fetch() error {
 	for left := r.todo; len(left) > 0; {
-		n, err := near(left), error(nil)
-		if p := &left[0]; n == 1 {
-			err = p.file.read(r.at(p), p.page)
-		} else {
-			err = r.fetchSpan(left[:n])
-		}
-		if err != nil {
+		n := near(left)
+		if err := r.fetchSpan(left[:n]); err != nil {
 			return err
 		}
 		left = left[n:]
@@ -102,10 +97,13 @@ func near(pieces []piece) int {
 
 // fetchSpan reads pieces with one call; what is between them goes to waste.
 func (r *ReadResult) fetchSpan(pieces []piece) error {
+	first := &pieces[0]
+	if len(pieces) == 1 {
+		return first.file.read(r.at(first), first.page)
+	}
 	if r.junk == nil {
 		r.junk = alignedPages(1)
 	}
-	first := &pieces[0]
 	r.vec = r.vec[:0]
 	at := first.page
 	for i := range pieces {

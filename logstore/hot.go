@@ -43,14 +43,26 @@ func (v *version) at(i int) (location, block.Sum) {
 //
 // Invariant: each list descends by LSN; wide ascends by LSN.
 type hot struct {
-	blocks map[block.Index]ends
-	nodes  []node // nodes[0] is not used: 0 is no node
-	free   uint32 // list of unused nodes, through older
+	leaves []*hotLeaf // by block / leafBlocks; nil where nothing is hot
+	spare  []*hotLeaf // at most spareLeaves, all empty
+	used   int        // nodes in lists
+	nodes  []node     // nodes[0] is not used: 0 is no node
+	free   uint32     // list of unused nodes, through older
 	wide   []wide
 	data   int // nodes of data
 }
 
+// hotLeaf has the lists of leafBlocks neighbouring blocks. Most writes are of
+// neighbours, and a look-up in an array costs a tenth of one in a map.
+type hotLeaf struct {
+	ends [leafBlocks]ends
+	used int // blocks with a list
+}
+
 type ends struct{ newest, oldest uint32 }
+
+// spareLeaves bounds the empty leaves that are kept, 4 KiB each.
+const spareLeaves = 32
 
 type node struct {
 	lsn          block.LSN
@@ -73,11 +85,7 @@ func (w *wide) end() uint64 { return uint64(w.first) + uint64(w.count) }
 
 // find is the newest version of b at or below lsn, or nil.
 func (h *hot) find(b block.Index, at block.LSN) *node {
-	e, ok := h.blocks[b]
-	if !ok {
-		return nil
-	}
-	for i := e.newest; i != 0; i = h.nodes[i].older {
+	for i := h.newest(b); i != 0; i = h.nodes[i].older {
 		if h.nodes[i].lsn <= at {
 			return &h.nodes[i]
 		}
@@ -85,10 +93,45 @@ func (h *hot) find(b block.Index, at block.LSN) *node {
 	return nil
 }
 
+// newest is the head of b's list, or 0.
+func (h *hot) newest(b block.Index) uint32 {
+	if l := h.leafOf(b); l != nil {
+		return l.ends[b%leafBlocks].newest
+	}
+	return 0
+}
+
+// leafOf is the leaf of b, or nil.
+func (h *hot) leafOf(b block.Index) *hotLeaf {
+	if i := int(b / leafBlocks); i < len(h.leaves) {
+		return h.leaves[i]
+	}
+	return nil
+}
+
+// warm tells whether any block of b's leaf has a list.
+func (h *hot) warm(b block.Index) bool { return h.leafOf(b) != nil }
+
+// heat makes sure that b has a leaf.
+func (h *hot) heat(b block.Index) *hotLeaf {
+	i := int(b / leafBlocks)
+	if i >= len(h.leaves) {
+		h.leaves = append(h.leaves, make([]*hotLeaf, i+1-len(h.leaves))...)
+	}
+	if h.leaves[i] == nil {
+		if k := len(h.spare) - 1; k >= 0 {
+			h.leaves[i], h.spare[k] = h.spare[k], nil
+			h.spare = h.spare[:k]
+		} else {
+			h.leaves[i] = new(hotLeaf)
+		}
+	}
+	return h.leaves[i]
+}
+
 // push adds the newest version of b.
 func (h *hot) push(b block.Index, lsn block.LSN, loc location, sum block.Sum) {
-	if h.blocks == nil {
-		h.blocks = make(map[block.Index]ends)
+	if h.nodes == nil {
 		h.nodes = make([]node, 1, 64)
 	}
 	i := h.free
@@ -98,65 +141,75 @@ func (h *hot) push(b block.Index, lsn block.LSN, loc location, sum block.Sum) {
 		h.nodes = append(h.nodes, node{})
 		i = uint32(len(h.nodes) - 1)
 	}
-	e := h.blocks[b]
+	l := h.heat(b)
+	e := &l.ends[b%leafBlocks]
 	h.nodes[i] = node{lsn: lsn, loc: loc, sum: sum, older: e.newest}
 	if e.newest != 0 {
 		h.nodes[e.newest].newer = i
 	} else {
 		e.oldest = i
+		l.used++
 	}
 	e.newest = i
-	h.blocks[b] = e
+	h.used++
 	if loc.flags == locData {
 		h.data++
 	}
 }
 
-// pop takes the newest version of b away.
+// pop takes the newest version of b away; b must have one.
 func (h *hot) pop(b block.Index) node {
-	e := h.blocks[b]
+	e := &h.leafOf(b).ends[b%leafBlocks]
 	i := e.newest
 	n := h.nodes[i]
 	e.newest = n.older
 	if n.older != 0 {
 		h.nodes[n.older].newer = 0
 	}
-	h.drop(b, e, i)
+	h.drop(b, i)
 	return n
 }
 
-// shift takes the oldest version of b away.
+// shift takes the oldest version of b away; b must have one.
 func (h *hot) shift(b block.Index) node {
-	e := h.blocks[b]
+	e := &h.leafOf(b).ends[b%leafBlocks]
 	i := e.oldest
 	n := h.nodes[i]
 	e.oldest = n.newer
 	if n.newer != 0 {
 		h.nodes[n.newer].older = 0
 	}
-	h.drop(b, e, i)
+	h.drop(b, i)
 	return n
 }
 
-func (h *hot) drop(b block.Index, e ends, i uint32) {
-	if e.newest == 0 || e.oldest == 0 {
-		delete(h.blocks, b)
-	} else {
-		h.blocks[b] = e
+// drop gives node i back, which was unlinked at one end of b's list, and the
+// leaf if that was its last.
+func (h *hot) drop(b block.Index, i uint32) {
+	l := h.leafOf(b)
+	if e := &l.ends[b%leafBlocks]; e.newest == 0 || e.oldest == 0 {
+		*e = ends{}
+		l.used--
+	}
+	if l.used == 0 {
+		h.leaves[b/leafBlocks] = nil
+		if len(h.spare) < spareLeaves {
+			h.spare = append(h.spare, l)
+		}
 	}
 	if h.nodes[i].loc.flags == locData {
 		h.data--
 	}
 	h.nodes[i] = node{older: h.free}
 	h.free = i
-	if len(h.blocks) == 0 {
+	if h.used--; h.used == 0 {
 		h.nodes, h.free = h.nodes[:1], 0
 	}
 }
 
 // move changes where a version of b lies, if one lies at from.
 func (h *hot) move(b block.Index, from, to location) (moved bool) {
-	for i := h.blocks[b].newest; i != 0; i = h.nodes[i].older {
+	for i := h.newest(b); i != 0; i = h.nodes[i].older {
 		if h.nodes[i].loc == from {
 			h.nodes[i].loc = to
 			moved = true

@@ -188,9 +188,9 @@ func (g *Segment) Map(at block.LSN, first block.Index, n block.Count, runs []Run
 func (x *index) warmLeaves(at block.LSN, first block.Index, n block.Count) map[block.Index]bool {
 	warm := make(map[block.Index]bool)
 	end := uint64(first) + uint64(n)
-	for b := range x.hot.blocks {
-		if b >= first && uint64(b) < end {
-			warm[b/leafBlocks] = true
+	for b := first / leafBlocks; uint64(b)*leafBlocks < end; b++ {
+		if x.hot.warm(b * leafBlocks) {
+			warm[b] = true
 		}
 	}
 	for _, w := range x.hot.overlapping(nil, at, first, end) {

@@ -317,8 +317,14 @@ func TestHotListsAreEmptyWhenAllIsSettled(t *testing.T) {
 	put(t, g, a.held...)
 	must(t, g.SetFloor(g.SCL()))
 	h := &g.mu.index.hot
-	if len(h.blocks) != 0 || len(h.wide) != 0 || h.data != 0 {
-		t.Fatalf("%d blocks, %d ranges, %d data are left", len(h.blocks), len(h.wide), h.data)
+	warm := slices.IndexFunc(h.leaves, func(l *hotLeaf) bool { return l != nil })
+	if h.used != 0 || warm >= 0 || len(h.wide) != 0 || h.data != 0 {
+		t.Fatalf("%d versions, leaf %d, %d ranges, %d data are left", h.used, warm, len(h.wide), h.data)
+	}
+	for _, l := range h.spare {
+		if l.used != 0 || l.ends != [leafBlocks]ends{} {
+			t.Fatal("a spare leaf is not empty")
+		}
 	}
 	data := 0
 	for i := range g.mu.index.base.slots {

@@ -1,26 +1,35 @@
 package wire
 
 import (
-	"bufio"
 	"encoding/binary"
 	"errors"
 	"io"
 )
 
-// readBuffer is how much one read call may bring. Payloads longer than what
-// is buffered go straight from the socket to their place.
-const readBuffer = 128 << 10
+const (
+	// readBuffer is how much one read call may bring beyond a payload's place.
+	readBuffer = 128 << 10
+	// longPayload is from which length on what is missing of a payload goes
+	// straight from the socket to its place.
+	longPayload = 16 << 10
+	// shortRead is how much is asked for at a time behind a long payload: the
+	// next one shall not be read into the buffer, to be copied.
+	shortRead = 4 << 10
+)
 
 // Reader takes frames off a connection. It belongs to one goroutine.
 type Reader struct {
-	r    *bufio.Reader
-	head [HeaderSize]byte
+	conn io.Reader
+	buf  []byte // buf[from:to] has been read and not been taken
+	from int
+	to   int
+	long bool // the last payload was long
 	meta []byte
 }
 
 // NewReader reads frames from r.
 func NewReader(r io.Reader) *Reader {
-	return &Reader{r: bufio.NewReaderSize(r, readBuffer)}
+	return &Reader{conn: r, buf: make([]byte, readBuffer)}
 }
 
 // Next reads a header and its meta part and checks both. The meta slice is
@@ -29,47 +38,103 @@ func NewReader(r io.Reader) *Reader {
 // connection; io.EOF between frames; kinds Invalid, Version, Corrupt: the
 // stream is lost then.
 func (r *Reader) Next() (Header, []byte, error) {
-	if _, err := io.ReadFull(r.r, r.head[:]); err != nil {
+	if err := r.atHand(HeaderSize); err != nil {
 		return Header{}, nil, err
 	}
-	h, err := ParseHeader(r.head[:])
+	h, err := ParseHeader(r.buf[r.from:][:HeaderSize])
 	if err != nil {
 		return Header{}, nil, err
 	}
+	r.from += HeaderSize
 	if cap(r.meta) < h.MetaLen {
 		r.meta = make([]byte, h.MetaLen)
 	}
 	r.meta = r.meta[:h.MetaLen]
-	if _, err := io.ReadFull(r.r, r.meta); err != nil {
-		return Header{}, nil, noEOF(err)
+	if err := r.fill(r.meta); err != nil {
+		return Header{}, nil, err
 	}
+	r.long = h.PayloadLen >= longPayload
 	return h, r.meta, h.CheckMeta(r.meta)
 }
 
-// Payload reads the payload of the last frame, len(dst) bytes of it.
-func (r *Reader) Payload(dst []byte) error {
-	_, err := io.ReadFull(r.r, dst)
-	return noEOF(err)
+// atHand reads until n bytes are in the buffer; n is at most HeaderSize. It
+// returns io.EOF only if there is none.
+func (r *Reader) atHand(n int) error {
+	for r.to-r.from < n {
+		if err := r.more(); err != nil {
+			if r.to > r.from {
+				return noEOF(err)
+			}
+			return err
+		}
+	}
+	return nil
 }
+
+// more reads something into the buffer.
+func (r *Reader) more() error {
+	if r.from > 0 {
+		r.from, r.to = 0, copy(r.buf, r.buf[r.from:r.to])
+	}
+	room := r.buf[r.to:]
+	if r.long && len(room) > shortRead {
+		room = room[:shortRead]
+	}
+	n, err := r.conn.Read(room)
+	r.to += n
+	switch {
+	case n > 0:
+		return nil // an error comes again
+	case err == nil:
+		return io.ErrNoProgress
+	}
+	return err
+}
+
+// fill reads len(dst) bytes, straight to their place if they are many.
+func (r *Reader) fill(dst []byte) error {
+	for {
+		n := copy(dst, r.buf[r.from:r.to])
+		r.from += n
+		if dst = dst[n:]; len(dst) == 0 {
+			return nil
+		}
+		if len(dst) >= longPayload {
+			_, err := io.ReadFull(r.conn, dst)
+			return noEOF(err)
+		}
+		if err := r.more(); err != nil {
+			return noEOF(err)
+		}
+	}
+}
+
+// Payload reads the payload of the last frame, len(dst) bytes of it.
+func (r *Reader) Payload(dst []byte) error { return r.fill(dst) }
 
 // Skip throws n bytes of payload away.
 func (r *Reader) Skip(n int) error {
-	_, err := r.r.Discard(n)
-	return noEOF(err)
+	for {
+		k := min(n, r.to-r.from)
+		r.from += k
+		if n -= k; n == 0 {
+			return nil
+		}
+		if err := r.more(); err != nil {
+			return noEOF(err)
+		}
+	}
 }
 
 // Buffered reports whether a whole frame is at hand, so that Next and Payload
 // will not wait for the network. Whoever has collected work must send it off
 // before waiting for a frame whose rest may never come.
 func (r *Reader) Buffered() bool {
-	n := r.r.Buffered()
+	n := r.to - r.from
 	if n < HeaderSize {
 		return false
 	}
-	head, err := r.r.Peek(HeaderSize)
-	if err != nil {
-		return false
-	}
+	head := r.buf[r.from:]
 	meta := binary.LittleEndian.Uint32(head[8:])
 	payload := binary.LittleEndian.Uint32(head[12:])
 	return uint64(n) >= HeaderSize+uint64(meta)+uint64(payload)
