@@ -276,11 +276,11 @@ func fillDisk(tb testing.TB, dir string) (empty func()) {
 }
 
 // full is a cluster of which some daemons have small disks of their own.
-func full(t *testing.T, disks int) (*cluster.Cluster, *stamp.Tester) {
+func full(t *testing.T, disks int, size block.ByteCount) (*cluster.Cluster, *stamp.Tester) {
 	t.Helper()
 	dir := t.TempDir()
 	for i := range disks {
-		smallDisk(t, filepath.Join(dir, fmt.Sprintf("segment-%d", i)), 64*block.MiB)
+		smallDisk(t, filepath.Join(dir, fmt.Sprintf("segment-%d", i)), size)
 	}
 	c := cluster.Start(t, cluster.Options{Dir: dir, Extra: map[string][]string{
 		"segment": {"--log-file-size", "4MiB"}, "nbd": {"--hold", "2s"},
@@ -296,7 +296,7 @@ func full(t *testing.T, disks int) (*cluster.Cluster, *stamp.Tester) {
 // TestOneDiskFull: with one disk full the gateway goes on, the daemon can be
 // started again, and becomes complete when there is room.
 func TestOneDiskFull(t *testing.T) {
-	c, tester := full(t, 1)
+	c, tester := full(t, 1, 256*block.MiB)
 	stop := load(t.Context(), tester)
 	runFor(t, tester, 200)
 	d := c.Segments[0]
@@ -313,11 +313,17 @@ func TestOneDiskFull(t *testing.T) {
 		}
 		runFor(t, tester, 500)
 	}
-	empty()
-	await(t, time.Minute, "healthy when there is room again", func() bool { return problems(t, c) == "" })
+	// The load ends first: logs only grow, and it would fill the disk again.
 	if err := stop(); err != nil {
 		t.Fatal(err)
 	}
+	conn, err := stamp.Dial(t.Context(), c.URI(0, "v"))
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer conn.Close()
+	empty()
+	await(t, time.Minute, "healthy when there is room again", func() bool { return problems(t, c) == "" })
 	if n := tester.Counts(); n.Refused+n.Unknown != 0 {
 		t.Errorf("the client saw errors: %+v", n)
 	}
@@ -327,7 +333,14 @@ func TestOneDiskFull(t *testing.T) {
 // TestAllDisksFull: with all disks full writes wait and then fail, reads go
 // on, no daemon ends, and writes go on when there is room.
 func TestAllDisksFull(t *testing.T) {
-	c, tester := full(t, 6)
+	c, tester := full(t, 6, 64*block.MiB)
+	// Keeps the volume open: opening it anew takes promises and an EPOCH_OPEN
+	// on the disk, so that would wait for room.
+	conn, err := stamp.Dial(t.Context(), c.URI(0, "v"))
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer conn.Close()
 	stop := load(t.Context(), tester)
 	runFor(t, tester, 200)
 	var empty []func()
@@ -351,11 +364,6 @@ func TestAllDisksFull(t *testing.T) {
 	for _, e := range empty {
 		e()
 	}
-	conn, err := stamp.Dial(t.Context(), c.URI(0, "v"))
-	if err != nil {
-		t.Fatal(err)
-	}
-	defer conn.Close()
 	past := block.Offset(32 * block.MiB) // beyond what the tester uses
 	await(t, time.Minute, "writing again", func() bool { return conn.Write(bytes.Repeat([]byte{1}, block.Size), past) == nil })
 	stop = load(t.Context(), tester)
