@@ -1,7 +1,6 @@
 package integration
 
 import (
-	"os"
 	"path/filepath"
 	"testing"
 
@@ -14,18 +13,8 @@ import (
 // memory disk, and carries what they write. The daemons run under the race
 // detector.
 func TestForeignClients(t *testing.T) {
-	// A Unix socket's name is short: the test's folder may be too deep.
-	dir, err := os.MkdirTemp("", "sextant-nbd-")
-	if err != nil {
-		t.Fatal(err)
-	}
-	t.Cleanup(func() {
-		if err := os.RemoveAll(dir); err != nil {
-			t.Error(err)
-		}
-	})
 	extra := rollingLogs()
-	extra["nbd"] = []string{"--socket", filepath.Join(dir, "nbd.sock")}
+	extra["nbd"] = []string{"--socket", filepath.Join(t.TempDir(), "nbd.sock")}
 	// A client that names no volume gets "default".
 	c := cluster.Start(t, cluster.Options{Binary: cluster.Build(t, "-race"), Extra: extra})
 	mustCreateSized(t, c, "default", "5GiB", "16MiB")
