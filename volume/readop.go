@@ -292,6 +292,21 @@ func (o *readOp) failed(b *batch, l *link, err error, refusal *wire.Refuse) {
 	}
 }
 
+// skipped: this daemon's answer came while another one's was being taken, and
+// was thrown away. If that other one turns out to be no good this daemon can
+// be asked again; and if it has turned out so meanwhile, nobody else will ask.
+func (o *readOp) skipped(b *batch, l *link) {
+	o.mu.Lock()
+	o.mu.waiting--
+	if m := o.memberOf(l); m >= 0 {
+		o.mu.tried &^= quorum.Votes(0).Add(m)
+	}
+	o.mu.Unlock()
+	if !o.claimed.Load() {
+		o.ask(b)
+	}
+}
+
 func (o *readOp) memberOf(l *link) quorum.Member {
 	for m, x := range o.g.links {
 		if x == l {
@@ -354,9 +369,8 @@ func (o *readOp) mendPart(b *batch, m quorum.Member, from, n block.Count) {
 	l := o.g.links[m]
 	if l.reads.submit(me, me.encode) {
 		b.link(l)
-	} else {
-		buf.Release()
 	}
+	buf.Release() // the frame, queued or dropped, had a reference of its own
 }
 
 // mendOp brings good bytes to a segment whose copy is damaged. Nobody waits
@@ -380,7 +394,7 @@ func (o *mendOp) encode(tag wire.Tag) []boxcar.Piece {
 	for i := 0; i < len(data); i += block.Size {
 		m.Sums = append(m.Sums, block.Checksum(data[i:i+block.Size]))
 	}
-	return []boxcar.Piece{{Head: m.Append(nil, tag)}, {Body: data, Owner: o.buf}}
+	return []boxcar.Piece{{Head: m.Append(nil, tag)}, {Body: data, Owner: o.buf.Retain()}}
 }
 
 func (o *mendOp) claim() bool { return true }
@@ -394,5 +408,7 @@ func (o *mendOp) data(*batch, *link, wire.Type, *wire.Data, *wire.Reader) error 
 func (o *mendOp) failed(_ *batch, l *link, err error, _ *wire.Refuse) {
 	o.g.v.cfg.Pool.cfg.Logger.Warn("mending failed", "node", string(l.node), "segment", o.g.quorum.Segments[o.member], "err", err)
 }
+
+func (o *mendOp) skipped(*batch, *link) {}
 
 func (o *mendOp) overdue(*batch, *link, time.Duration) {}

@@ -42,6 +42,9 @@ type reader interface {
 	data(b *batch, l *link, typ wire.Type, d *wire.Data, r *wire.Reader) error
 	// failed tells that this daemon gives no answer.
 	failed(b *batch, l *link, err error, refusal *wire.Refuse)
+	// skipped tells that this daemon's answer was thrown away, because
+	// somebody else had the claim.
+	skipped(b *batch, l *link)
 	// overdue is asked from time to time while the answer is awaited.
 	overdue(b *batch, l *link, waited time.Duration)
 }
@@ -194,7 +197,9 @@ func (s *readSide) readAnswers(r *wire.Reader) error {
 			}
 		case wire.TypeAck: // to a MEND
 			if waited && sl.to.claim() {
-				err = sl.to.data(&b, s.l, h.Type, &d, r)
+				if err = sl.to.data(&b, s.l, h.Type, &d, r); err != nil {
+					sl.to.unclaim()
+				}
 			}
 		default:
 			err = block.Errorf(block.Invalid, "%v frame on a read connection", h.Type)
@@ -213,8 +218,15 @@ func (s *readSide) readAnswers(r *wire.Reader) error {
 
 // takeData hands an answer to who waits, or skips it if nobody does any more.
 func (s *readSide) takeData(b *batch, h wire.Header, meta []byte, d *wire.Data, r *wire.Reader, sl slot, waited bool) error {
-	if !waited || !sl.to.claim() {
+	if !waited {
 		return r.Skip(h.PayloadLen)
+	}
+	if !sl.to.claim() {
+		err := r.Skip(h.PayloadLen)
+		if err == nil {
+			sl.to.skipped(b, s.l)
+		}
+		return err
 	}
 	s.measure(s.l.pool.now() - sl.sent)
 	err := d.Decode(meta, h.Type, h.PayloadLen)
