@@ -23,6 +23,7 @@ type edit struct {
 	with   []byte // what is put there; nil: zeroes
 	n      int
 	buf    *slab.Buffer // holds with
+	began  pg.Time      // when the client asked
 	after  block.LSN    // what must be committed before it reads; 0: not known yet
 	known  bool
 	inRead bool
@@ -38,6 +39,7 @@ type edits struct {
 // queued is a change or an edit that waits for an overlapping edit.
 type queued struct {
 	op     *writeOp
+	began  pg.Time
 	change change
 	edit   *edit
 }
@@ -71,12 +73,13 @@ func touches(a block.Index, an block.Count, b block.Index, bn block.Count) bool 
 func (g *group) edit(b *batch, e *edit) {
 	g.mu.Lock()
 	defer g.mu.Unlock()
+	e.began = g.v.now()
 	if g.mu.gone {
 		e.end(b, g.v.ended())
 		return
 	}
 	if g.mu.rmw.overlaps(e.block, 1) {
-		g.mu.rmw.queue = append(g.mu.rmw.queue, queued{op: e.op, edit: e})
+		g.mu.rmw.queue = append(g.mu.rmw.queue, queued{op: e.op, began: e.began, edit: e})
 		return
 	}
 	g.startEditLocked(b, e)
@@ -105,7 +108,7 @@ func (g *group) advanceEditsLocked() {
 		}
 		e.inRead = true
 		e.image = slab.Get(block.Size)
-		r := &readOp{g: g, owner: e, block: e.block, count: 1, dst: e.image.Bytes(), began: g.v.now()}
+		r := &readOp{g: g, owner: e, block: e.block, count: 1, dst: e.image.Bytes(), began: e.began}
 		// Not from here: this may be in the middle of a step.
 		g.v.later(func(b *batch) { r.begin(b) })
 	}
@@ -165,10 +168,56 @@ func (g *group) runQueueLocked(b *batch) {
 			}
 			continue
 		}
-		g.issueLocked(b, q.op, q.change)
+		if g.mu.rmw.overlaps(q.change.block, q.change.count) {
+			g.mu.rmw.queue = append(g.mu.rmw.queue, q)
+			continue
+		}
+		g.recordLocked(b, q.op, q.change)
 		if q.change.buf != nil {
 			q.change.buf.Release()
 		}
+	}
+}
+
+// failHeldEditsLocked fails the edits that have waited for the hold time, and
+// what has waited behind them (B5): nothing of them was issued. An edit that
+// reads is left to its read.
+func (g *group) failHeldEditsLocked(b *batch) {
+	rmw := &g.mu.rmw
+	old := func(began pg.Time) bool { return g.v.now()-began >= g.v.cfg.Hold }
+	var held []*edit
+	active := rmw.active[:0]
+	for _, e := range rmw.active {
+		if e.inRead || !old(e.began) {
+			active = append(active, e)
+			continue
+		}
+		held = append(held, e)
+	}
+	clear(rmw.active[len(active):])
+	rmw.active = active
+	queue := rmw.queue[:0]
+	for _, q := range rmw.queue {
+		switch {
+		case !old(q.began):
+			queue = append(queue, q)
+		case q.edit != nil:
+			held = append(held, q.edit)
+		default:
+			q.op.pieceDone(b, g.held())
+			if q.change.buf != nil {
+				q.change.buf.Release()
+			}
+		}
+	}
+	clear(rmw.queue[len(queue):])
+	rmw.queue = queue
+	for _, e := range held {
+		e.end(b, g.held())
+	}
+	if len(held) > 0 {
+		g.runQueueLocked(b)
+		g.stepLocked(b, pg.Input{Kind: pg.Collect})
 	}
 }
 

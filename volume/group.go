@@ -140,8 +140,7 @@ func (g *group) carryOut(b *batch, fx *pg.Effects) {
 		r.Owner.(*record).op.pieceDone(b, nil)
 	}
 	for _, r := range fx.Failed {
-		r.Owner.(*record).op.pieceDone(b, block.Errorf(block.Unavailable,
-			"volume %s, group %v: fewer than %d of %d copies have answered for %v", g.v.info.Name, g.index, g.quorum.Write, len(g.quorum.Segments), g.v.cfg.Hold))
+		r.Owner.(*record).op.pieceDone(b, g.held())
 	}
 	for _, r := range fx.Free {
 		freeRecord(r.Owner)
@@ -158,10 +157,16 @@ func (g *group) carryOut(b *batch, fx *pg.Effects) {
 	g.wantTickLocked()
 }
 
+// held is what a write is told that has waited for the hold time (B5).
+func (g *group) held() error {
+	return block.Errorf(block.Unavailable, "volume %s, group %v: fewer than %d of %d copies have answered for %v",
+		g.v.info.Name, g.index, g.quorum.Write, len(g.quorum.Segments), g.v.cfg.Hold)
+}
+
 // wantTickLocked has the volume's clock goroutine step this group, as long as
 // time can make a difference to it.
 func (g *group) wantTickLocked() {
-	if !g.mu.ticking && (len(g.mu.reads) > 0 || g.mu.machine.NeedsTick()) {
+	if !g.mu.ticking && (len(g.mu.reads) > 0 || len(g.mu.rmw.active) > 0 || g.mu.machine.NeedsTick()) {
 		g.mu.ticking = true
 		g.v.ticker.add(g)
 	}

@@ -78,14 +78,20 @@ func (g *group) issueLocked(b *batch, o *writeOp, c change) {
 		if c.buf != nil {
 			c.buf.Retain()
 		}
-		g.mu.rmw.queue = append(g.mu.rmw.queue, queued{op: o, change: c})
+		g.mu.rmw.queue = append(g.mu.rmw.queue, queued{op: o, began: g.v.now(), change: c})
 		return
 	}
 	g.recordLocked(b, o, c)
 }
 
-// recordLocked makes the record and issues it.
+// recordLocked makes the record and issues it. Between the end of the volume
+// and the time when abandon comes round to this group its machine may be dead
+// already and would lose the record: whoever waits for it is told here.
 func (g *group) recordLocked(b *batch, o *writeOp, c change) {
+	if err := g.v.ended(); err != nil {
+		o.pieceDone(b, err)
+		return
+	}
 	if g.mu.machine.Phase() == pg.Idle {
 		g.stepLocked(b, pg.Input{Kind: pg.Start})
 	}
