@@ -9,6 +9,7 @@ import (
 	"log/slog"
 	"net"
 	"os"
+	"strings"
 	"time"
 
 	"github.com/urfave/cli/v2"
@@ -97,7 +98,7 @@ func startGateway(ctx context.Context, log *slog.Logger, client *metadata.Client
 		},
 	})
 	g.manager = volume.NewManager(volume.Config{
-		Pool: g.pool, Metadata: client, Gateway: name, Description: cfg.description + " " + g.addr(),
+		Pool: g.pool, Metadata: client, Gateway: name, Description: strings.TrimSpace(cfg.description + " " + g.addr()),
 		Takeover: cfg.takeover, Hold: cfg.hold, Logger: log,
 	})
 	g.server, err = nbd.NewServer(nbd.Config{Backend: &backend{client, g.manager}, Log: log, Metrics: cfg.metrics})
