@@ -75,7 +75,7 @@ func TestTwoOfSixKilled(t *testing.T) {
 			t.Fatal(err)
 		}
 	}
-	await(t, 2*time.Minute, "complete again", func() bool { return watch.each(false, "up, catching up") && watch.each(true, "up, complete") })
+	await(t, 4*time.Minute, "complete again", func() bool { return watch.each(false, "up, catching up") && watch.each(true, "up, complete") })
 	t.Logf("complete again after %v; phases: %v", time.Since(start), watch)
 	watch.stop()
 	if err := stop(); err != nil {
