@@ -86,6 +86,10 @@ func (g *group) edit(b *batch, e *edit) {
 }
 
 func (g *group) startEditLocked(b *batch, e *edit) {
+	if g.hopelessLocked() {
+		e.end(b, g.held())
+		return
+	}
 	g.mu.rmw.active = append(g.mu.rmw.active, e)
 	if g.mu.machine.Phase() == pg.Idle {
 		g.stepLocked(b, pg.Input{Kind: pg.Start})

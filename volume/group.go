@@ -28,7 +28,11 @@ type group struct {
 		ticking bool
 		reads   []*readOp // wait for the group to serve, or for the lease
 		rmw     edits     // sub-block writes and who waits for them
-		gone    bool      // the volume has ended
+		// stranded counts the records that were held too long: their
+		// writers were told, but they are kept, for they may still come
+		// through (B7).
+		stranded int
+		gone     bool // the volume has ended
 
 		// scratch for carryOut
 		encoded wire.Batch
@@ -43,6 +47,8 @@ type record struct {
 	pg.Record
 	op  *writeOp
 	buf *slab.Buffer // the memory of Payload, or nil
+	// stranded is what it counts for among what is kept after a failure.
+	stranded block.ByteCount
 }
 
 var records = sync.Pool{New: func() any { return new(record) }}
@@ -140,10 +146,11 @@ func (g *group) carryOut(b *batch, fx *pg.Effects) {
 		r.Owner.(*record).op.pieceDone(b, nil)
 	}
 	for _, r := range fx.Failed {
+		g.strandLocked(r.Owner.(*record))
 		r.Owner.(*record).op.pieceDone(b, g.held())
 	}
 	for _, r := range fx.Free {
-		freeRecord(r.Owner)
+		g.freeLocked(r.Owner)
 	}
 	if opened {
 		g.v.groupOpened(g)
@@ -172,12 +179,42 @@ func (g *group) wantTickLocked() {
 	}
 }
 
-// freeRecord gives the memory of a record back: the machine refers to it no
+// strandLocked counts a record that failed and is kept.
+func (g *group) strandLocked(r *record) {
+	g.mu.stranded++
+	r.stranded = block.ByteCount(len(r.Payload)) + opBytes
+	g.v.stranded.Add(int64(r.stranded))
+}
+
+// hopelessLocked tells that a new write would fail as others have: writes of
+// this group were held for the whole hold time, and nobody has answered for
+// them since; or so many are kept in other groups that no more may be taken
+// in where no quorum can be seen (R10: memory stays bounded).
+func (g *group) hopelessLocked() bool {
+	return g.mu.stranded > 0 || g.v.stranded.Load() > int64(maxPendingBytes) && !g.quorumUp()
+}
+
+// quorumUp tells whether there are connections to a write quorum.
+func (g *group) quorumUp() bool {
+	var up quorum.Votes
+	for i, l := range g.links {
+		if l.out.Load() != nil {
+			up = up.Add(quorum.Member(i))
+		}
+	}
+	return g.quorum.Reaches(up, g.quorum.Write)
+}
+
+// freeLocked gives the memory of a record back: the machine refers to it no
 // more. Frames that are still on their way hold references of their own.
-func freeRecord(owner any) {
+func (g *group) freeLocked(owner any) {
 	r, ok := owner.(*record)
 	if !ok {
 		return // the machine's own EPOCH_OPEN
+	}
+	if r.stranded > 0 {
+		g.mu.stranded--
+		g.v.stranded.Add(-int64(r.stranded))
 	}
 	if r.buf != nil {
 		r.buf.Release()

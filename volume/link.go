@@ -36,6 +36,7 @@ type Daemon struct {
 
 // route is where the answers with one tag belong.
 type route struct {
+	tag    wire.Tag
 	group  *group
 	member quorum.Member
 }
@@ -51,52 +52,72 @@ type link struct {
 	reads readSide
 	// out is the writer of the connection that is up, or nil.
 	out atomic.Pointer[boxcar.Writer]
-	// routes by tag; entries are set once and never change. A group that is
-	// gone leaves its entry behind, empty.
-	routes atomic.Pointer[[]*route]
+	// routes by the lower half of their tags; nil in a place that is free.
+	// The slice grows at its end only, so that a copy of it stays good.
+	routes atomic.Pointer[[]*atomic.Pointer[route]]
 
 	mu struct {
 		sync.Mutex
 		address string
+		// free are tags that were given back; each is the next one for its
+		// place, so that late answers to the last one find nobody.
+		free []wire.Tag
 	}
 }
 
-// attach gives the tag under which answers reach member m of g, and tells g
-// whether the link is up.
+// attach gives the tag under which answers reach member m of g.
 func (l *link) attach(g *group, m quorum.Member) wire.Tag {
 	l.mu.Lock()
 	defer l.mu.Unlock()
-	var old []*route
-	if p := l.routes.Load(); p != nil {
-		old = *p
+	if k := len(l.mu.free) - 1; k >= 0 {
+		tag := l.mu.free[k]
+		l.mu.free = l.mu.free[:k]
+		(*l.routes.Load())[uint32(tag)].Store(&route{tag, g, m})
+		return tag
 	}
-	routes := append(old[:len(old):len(old)], &route{g, m})
+	var routes []*atomic.Pointer[route]
+	if p := l.routes.Load(); p != nil {
+		routes = *p
+	}
+	tag := wire.Tag(len(routes))
+	place := new(atomic.Pointer[route])
+	place.Store(&route{tag, g, m})
+	routes = append(routes, place)
 	l.routes.Store(&routes)
-	return wire.Tag(len(routes) - 1)
+	return tag
 }
 
-// detach forgets a route.
+// detach gives a tag back.
 func (l *link) detach(tag wire.Tag) {
 	l.mu.Lock()
 	defer l.mu.Unlock()
-	routes := append([]*route(nil), *l.routes.Load()...)
-	routes[tag] = &route{}
-	l.routes.Store(&routes)
+	(*l.routes.Load())[uint32(tag)].Store(nil)
+	l.mu.free = append(l.mu.free, tag+1<<32)
 }
 
+// route finds who has a tag; nil if nobody does.
 func (l *link) route(tag wire.Tag) *route {
 	p := l.routes.Load()
-	if p == nil || uint64(tag) >= uint64(len(*p)) {
-		return &route{}
+	if p == nil || uint64(uint32(tag)) >= uint64(len(*p)) {
+		return nil
 	}
-	return (*p)[tag]
-}
-
-func (l *link) allRoutes() []*route {
-	if p := l.routes.Load(); p != nil {
-		return *p
+	if r := (*p)[uint32(tag)].Load(); r != nil && r.tag == tag {
+		return r
 	}
 	return nil
+}
+
+// eachRoute calls f with all that are there now.
+func (l *link) eachRoute(f func(*route)) {
+	p := l.routes.Load()
+	if p == nil {
+		return
+	}
+	for _, place := range *p {
+		if r := place.Load(); r != nil {
+			f(r)
+		}
+	}
 }
 
 // queue puts a frame on its way; flush sends it. When the connection is down
@@ -251,11 +272,7 @@ var noDeadline time.Time
 // announce tells all groups that the connection has come or gone.
 func (l *link) announce(kind pg.InputKind) {
 	var b batch
-	for _, r := range l.allRoutes() {
-		if r.group != nil {
-			r.group.step(&b, pg.Input{Kind: kind, Member: r.member})
-		}
-	}
+	l.eachRoute(func(r *route) { r.group.step(&b, pg.Input{Kind: kind, Member: r.member}) })
 	b.run()
 }
 
@@ -278,7 +295,7 @@ func (l *link) readAcks(r *wire.Reader) error {
 			if err := ack.Decode(meta); err != nil {
 				return err
 			}
-			if to.group != nil && to.group.isFor(&ack.Identity, to.member) {
+			if to != nil && to.group.isFor(&ack.Identity, to.member) {
 				to.group.step(&b, pg.Input{Kind: pg.Acked, Member: to.member, Ack: &ack})
 			}
 		case wire.TypeRefuse:
@@ -286,7 +303,7 @@ func (l *link) readAcks(r *wire.Reader) error {
 			if err := m.Decode(meta); err != nil {
 				return err
 			}
-			if to.group != nil {
+			if to != nil {
 				to.group.step(&b, pg.Input{Kind: pg.Refused, Member: to.member, Refuse: &m})
 			}
 		default:

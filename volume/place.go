@@ -118,17 +118,21 @@ func (v *Volume) endPlacing(i block.PGIndex, g *group, err error) {
 		g.attach(&b)
 	}
 	v.mu.Lock()
-	if g != nil {
+	p := v.mu.placing[i]
+	delete(v.mu.placing, i)
+	if g != nil && p != nil {
 		groups := *v.groups.Load()
 		groups[i].Store(g)
 	}
-	p := v.mu.placing[i]
-	delete(v.mu.placing, i)
 	v.mu.Unlock()
-	if p != nil { // else the volume has ended and told them
+	switch {
+	case p != nil:
 		for _, f := range p.waiting {
 			f(&b, g, err)
 		}
+	case g != nil: // the volume has ended, told them, and will not find the group
+		g.detach()
+		g.abandon(&b)
 	}
 	b.run()
 }

@@ -67,6 +67,7 @@ type Volume struct {
 	dead      atomic.Pointer[error]
 	groups    atomic.Pointer[[]atomic.Pointer[group]] // by index
 	pending   admission
+	stranded  atomic.Int64 // bytes of writes that failed and are kept
 	budget    hedgeBudget
 	ticker    ticker
 	counters  Counters
@@ -228,7 +229,7 @@ func (g *group) abandon(b *batch) {
 		r.Owner.(*record).op.pieceDone(b, err)
 	}
 	for _, r := range all {
-		freeRecord(r.Owner)
+		g.freeLocked(r.Owner)
 	}
 	for _, o := range g.mu.reads {
 		o.owner.pieceDone(b, err)

@@ -81,6 +81,10 @@ func (g *group) issueLocked(b *batch, o *writeOp, c change) {
 		g.mu.rmw.queue = append(g.mu.rmw.queue, queued{op: o, began: g.v.now(), change: c})
 		return
 	}
+	if g.hopelessLocked() {
+		o.pieceDone(b, g.held())
+		return
+	}
 	g.recordLocked(b, o, c)
 }
 

@@ -1,0 +1,204 @@
+package volume
+
+import (
+	"errors"
+	"log/slog"
+	"testing"
+	"time"
+
+	"github.com/sextantdisk/sextant/internal/block"
+	"github.com/sextantdisk/sextant/internal/clock"
+	"github.com/sextantdisk/sextant/internal/slab"
+	"github.com/sextantdisk/sextant/metadata"
+	"github.com/sextantdisk/sextant/volume/pg"
+	"github.com/sextantdisk/sextant/volume/quorum"
+	"github.com/sextantdisk/sextant/wire"
+)
+
+// scripted is an open group whose members answer when the test says so.
+type scripted struct {
+	*group
+	t     *testing.T
+	clock *clock.Fake
+}
+
+const testHold = time.Minute
+
+func newScripted(t *testing.T) *scripted {
+	t.Helper()
+	fake := clock.NewFake(time.Unix(1000, 0))
+	pool := NewPool(PoolConfig{Name: "test", Clock: fake, Logger: slog.New(slog.DiscardHandler)})
+	t.Cleanup(pool.Close)
+	v := &Volume{
+		cfg: Config{Pool: pool, Hold: testHold}, info: metadata.Volume{Name: "v"}, epoch: 1, clean: true,
+		log: slog.New(slog.DiscardHandler), jobsReady: make(chan struct{}, 1),
+	}
+	v.pending.init(maxPendingBytes)
+	g := &group{v: v, cfg: metadata.PGConfig{Born: 1}, links: make([]*link, 6), tags: make([]wire.Tag, 6)}
+	g.quorum = quorum.Config{
+		Epoch: 1, Write: 4, Read: 3, Segments: make([]block.SegmentID, 6), Sets: [][]quorum.Member{{0, 1, 2, 3, 4, 5}},
+	}
+	for i := range g.links {
+		g.links[i] = &link{pool: pool, log: v.log}
+		g.links[i].reads.init(g.links[i])
+	}
+	g.mu.machine = pg.New(pg.Config{Epoch: 1, Quorum: &g.quorum, Clean: true, Hold: testHold, Next: v.nextLSN})
+	s := &scripted{group: g, t: t, clock: fake}
+	s.input(pg.Input{Kind: pg.Start})
+	for i := range quorum.Member(6) {
+		s.input(pg.Input{Kind: pg.Up, Member: i})
+		s.ack(i)
+	}
+	for i := range quorum.Member(6) {
+		s.ack(i)
+	}
+	if g.mu.machine.Phase() != pg.Open {
+		t.Fatalf("the group is %v", g.mu.machine.Phase())
+	}
+	return s
+}
+
+func (s *scripted) input(in pg.Input) {
+	var b batch
+	s.step(&b, in)
+	b.run()
+}
+
+// ack has member i acknowledge all that was issued.
+func (s *scripted) ack(i quorum.Member) {
+	s.input(pg.Input{Kind: pg.Acked, Member: i, Ack: &wire.Ack{Identity: wire.Identity{Epoch: 1}, SCL: s.mu.machine.Tail(), Stamp: wire.Stamp(1 << 62)}})
+}
+
+func (s *scripted) pass(d time.Duration) {
+	s.clock.Advance(d)
+	var b batch
+	s.tick(&b)
+	b.run()
+}
+
+// outcome is a Waiter.
+type outcome struct {
+	told bool
+	err  error
+}
+
+func (o *outcome) Done(err error)   { o.told, o.err = true, err }
+func (o *outcome) Flusher() Flusher { return nowhere{} }
+
+type nowhere struct{}
+
+func (nowhere) Flush() {}
+
+// write writes block b as a client does.
+func (s *scripted) write(at block.Index) *outcome {
+	var b batch
+	out := &outcome{}
+	buf := slab.Get(block.Size)
+	defer buf.Release()
+	buf.Bytes()[0] = 1
+	bytes := block.ByteCount(block.Size + opBytes)
+	s.v.pending.try(bytes)
+	s.issue(&b, s.v.newWriteOp(out, bytes), change{typ: wire.RecordWrite, block: at, count: 1, data: buf.Bytes(), buf: buf})
+	s.step(&b, pg.Input{Kind: pg.Collect})
+	b.run()
+	return out
+}
+
+// put changes a few bytes of a block.
+func (s *scripted) put(at block.Index) *outcome {
+	var b batch
+	out := &outcome{}
+	buf := slab.Get(block.Size)
+	s.v.pending.try(opBytes)
+	s.edit(&b, &edit{g: s.group, op: s.v.newWriteOp(out, opBytes), block: at, at: 5, with: buf.Bytes()[:3], n: 3, buf: buf})
+	b.run()
+	return out
+}
+
+// TestB5AfterTheHoldWritesFailAtOnce: what was held for too long fails and is
+// kept (B7), for it may still come through; more is not taken in, so that
+// memory stays bounded (R10), until a quorum has answered for it.
+func TestB5AfterTheHoldWritesFailAtOnce(t *testing.T) {
+	s := newScripted(t)
+	first := s.write(1)
+	for i := range quorum.Member(3) {
+		s.ack(i)
+	}
+	s.pass(testHold - time.Second)
+	if first.told {
+		t.Fatalf("told after %v: %v", testHold-time.Second, first.err)
+	}
+	s.pass(2 * time.Second)
+	if !first.told || !errors.Is(first.err, block.Unavailable) {
+		t.Fatalf("after the hold: %+v", first)
+	}
+	if s.v.pending.used.Load() != 0 || s.v.stranded.Load() < block.Size {
+		t.Fatalf("%d bytes pending, %d stranded", s.v.pending.used.Load(), s.v.stranded.Load())
+	}
+	kept, tail := s.v.stranded.Load(), s.mu.machine.Tail()
+	for i := range 10 {
+		if o := s.write(block.Index(i)); !errors.Is(o.err, block.Unavailable) {
+			t.Fatalf("a write after it: %+v", o)
+		}
+	}
+	if s.v.stranded.Load() != kept || s.mu.machine.Tail() != tail {
+		t.Fatalf("%d bytes are kept, the tail is %v; they were %d and %v", s.v.stranded.Load(), s.mu.machine.Tail(), kept, tail)
+	}
+	s.ack(3) // the quorum is back
+	if s.v.stranded.Load() != 0 {
+		s.ack(4) // the rings let go when all who stream have it
+		s.ack(5)
+	}
+	if s.v.stranded.Load() != 0 {
+		t.Fatalf("%d bytes are still stranded", s.v.stranded.Load())
+	}
+	again := s.write(1)
+	for i := range quorum.Member(4) {
+		s.ack(i)
+	}
+	if !again.told || again.err != nil {
+		t.Fatalf("a write with a quorum: %+v", again)
+	}
+}
+
+// TestB5AnEditIsHeldNoLongerThanAWrite: a sub-block write that waits to read
+// what was issued before it fails like others, and so does what waits for it.
+func TestB5AnEditIsHeldNoLongerThanAWrite(t *testing.T) {
+	s := newScripted(t)
+	before := s.write(1)
+	edit, behind, elsewhere := s.put(1), s.write(1), s.put(7)
+	for i := range quorum.Member(3) {
+		s.ack(i)
+	}
+	s.pass(testHold + time.Second)
+	s.pass(time.Second)
+	for name, o := range map[string]*outcome{"write": before, "edit": edit, "write behind it": behind, "edit elsewhere": elsewhere} {
+		if !o.told || !errors.Is(o.err, block.Unavailable) {
+			t.Errorf("%s: %+v", name, o)
+		}
+	}
+	if len(s.mu.rmw.active)+len(s.mu.rmw.queue) != 0 {
+		t.Errorf("%d edits and %d waiting are left", len(s.mu.rmw.active), len(s.mu.rmw.queue))
+	}
+}
+
+// TestTagIsNotTakenForTheNextOne: a tag that was given back finds nobody, also
+// when its place is used again.
+func TestTagIsNotTakenForTheNextOne(t *testing.T) {
+	s := newScripted(t)
+	l := s.links[0]
+	a, b := l.attach(s.group, 0), l.attach(s.group, 1)
+	l.detach(a)
+	c := l.attach(s.group, 2)
+	if l.route(a) != nil || l.route(b).member != 1 || l.route(c).member != 2 || a == c {
+		t.Fatalf("tags %x, %x, %x lead to %v, %v, %v", a, b, c, l.route(a), l.route(b), l.route(c))
+	}
+	if n := len(*l.routes.Load()); n != 2 {
+		t.Errorf("there are %d places for two tags", n)
+	}
+	seen := 0
+	l.eachRoute(func(*route) { seen++ })
+	if seen != 2 || l.route(99) != nil {
+		t.Errorf("%d routes are seen", seen)
+	}
+}
