@@ -158,6 +158,37 @@ func TestB3GoodAnswerDuringABadOne(t *testing.T) {
 	}
 }
 
+// TestB3SkippedWhenNobodyElseIsLeft: the bad answer was given up between the
+// look at the claim and the news of the skip: the skipped daemon is asked by
+// that news.
+func TestB3SkippedWhenNobodyElseIsLeft(t *testing.T) {
+	s := newSystem(t)
+	g := s.open()
+	p := fill('a', block.Size)
+	g.write(0, p)
+	g.complete(0, all...)
+	x := g.v.group(0)
+	told := make(answered, 2)
+	o := &readOp{g: x, owner: told, count: 1, dst: make([]byte, block.Size), began: g.v.now()}
+	x.mu.Lock()
+	o.at, _, _ = x.mu.machine.BeginRead(g.v.now(), g.v.confirmedAt())
+	x.mu.Unlock()
+	o.mu.candidates = quorum.Votes(0).Add(1)
+	o.mu.tried = o.mu.candidates
+	o.mu.waiting = 1
+	var b batch
+	o.skipped(&b, x.links[1])
+	b.run()
+	select {
+	case err := <-told:
+		if err != nil || differ(o.dst, p) >= 0 {
+			t.Errorf("ended with %v", err)
+		}
+	case <-clock.Real().After(patience):
+		t.Fatal("the read was never told how it ended")
+	}
+}
+
 // TestB3SumsAreMadeFromTheClientsBytes: what reaches the segments has the sums
 // of what the client wrote, so that damage on the way is refused there.
 func TestB3SumsAreMadeFromTheClientsBytes(t *testing.T) {
