@@ -1,6 +1,7 @@
 package logstore
 
 import (
+	"sync"
 	"testing"
 	"time"
 
@@ -22,6 +23,8 @@ func TestB2RecordIsAtomicAcrossCrashes(t *testing.T) {
 	const n = int(block.MaxRecordBlocks)
 	put(t, g, write(lsn(1, 1), 0, 0, n))
 	gate, before := make(chan struct{}), faults.Calls(faultfs.Sync)
+	release := sync.OnceFunc(func() { close(gate) })
+	t.Cleanup(release) // before the store is closed
 	faults.Add(faultfs.Rule{Ops: faultfs.Sync, Stall: gate, Times: 1})
 	flushed := make(chan error, 1)
 	go func() { flushed <- g.Enqueue([]Record{write(lsn(1, 2), lsn(1, 1), 0, n)}).Wait() }()
@@ -47,6 +50,6 @@ func TestB2RecordIsAtomicAcrossCrashes(t *testing.T) {
 	if seen[lsn(1, 1)] == 0 || seen[lsn(1, 2)] == 0 || len(seen) != 2 {
 		t.Errorf("outcomes %v: the test shows less than it should", seen)
 	}
-	close(gate)
+	release()
 	must(t, <-flushed)
 }
