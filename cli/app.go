@@ -15,9 +15,6 @@ import (
 	"github.com/sextantdisk/sextant/internal/block"
 )
 
-// Daemons names the commands that serve until they are told to end.
-var Daemons = []string{"dev", "metadata", "segment", "nbd"}
-
 // Main runs the command line and gives the exit status.
 func Main(version string, args []string, stdout, stderr io.Writer) int {
 	ctx, stop := signal.NotifyContext(context.Background(), os.Interrupt, syscall.SIGTERM)

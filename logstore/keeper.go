@@ -104,8 +104,11 @@ const (
 	// hurryPages is how little of that may be left before the filler works
 	// without pauses.
 	hurryPages = pageNo(8 * block.MiB / pageSize)
-	// fillPause between growStep pages makes 16 MiB/s at most.
+	// fillPause between growStep pages makes 16 MiB/s at most, if the head
+	// does not ask for more.
 	fillPause = 60 * time.Millisecond
+	// fillLook is how often a pause is thought over.
+	fillLook = 5 * time.Millisecond
 	// fillRetry is how long a full disk is left alone.
 	fillRetry = time.Second
 )
@@ -232,9 +235,7 @@ func (f *filler) fill(full, name string, stop <-chan struct{}) error {
 	pages := pageNo(r.fileSize / pageSize)
 	for done := pageNo(0); done < pages && err == nil && !stopped(stop); {
 		done, err = r.wipe(w, name, done, min(done+growStep, pages))
-		if !f.late(pages - done) {
-			pause(f.store.cfg.Clock, fillPause, stop)
-		}
+		f.rest(pages-done, stop)
 	}
 	if err == nil {
 		err = diskError(w.SyncMeta(), "syncing", name)
@@ -245,12 +246,21 @@ func (f *filler) fill(full, name string, stop <-chan struct{}) error {
 	return err
 }
 
-// late tells that the head will be full before the pages left are written at
-// leisure.
-func (f *filler) late(left pageNo) bool {
+// rest pauses after growStep pages of a spare were written, until the head has
+// moved on by so much that the pages left are needed in that proportion: the
+// spare is whole when the head is full, and the disk is left to others if
+// nobody writes.
+func (f *filler) rest(left pageNo, stop <-chan struct{}) {
 	file := f.head.Load()
 	room := file.header.pages - min(file.header.pages, pageNo(file.end.Load()))
-	return room < left+aheadPages
+	room -= min(room, aheadPages)
+	due := uint64(growStep.bytes()) * uint64(room) / uint64(max(left, 1))
+	from := f.store.stats.bytes.Load()
+	for waited := time.Duration(0); waited < fillPause && f.store.stats.bytes.Load()-from < due; waited += fillLook {
+		if !pause(f.store.cfg.Clock, fillLook, stop) {
+			return
+		}
+	}
 }
 
 // addSpare gives a zero-written file the name of a spare, durably.
