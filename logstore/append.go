@@ -195,12 +195,7 @@ func (s *Store) write() error {
 		}
 	}
 	h := &s.head
-	if end := h.next + b.pages(); end > pageNo(h.file.zeroed.Load()) {
-		if err := s.filer.extend(h.file, h.writer, end); err != nil {
-			return err
-		}
-		s.filler.nudge()
-	}
+	h.file.claims.take(h.next + b.pages())
 	s.encode()
 	start := s.cfg.Clock.Now()
 	if err := h.writer.WritevAt(b.iov, h.next.at()); err != nil {

@@ -14,10 +14,10 @@ import (
 	"github.com/sextantdisk/sextant/internal/vfs"
 )
 
-// filer makes log files: in advance, zero-written, as spares, or at once,
-// short and growing, when no spare is ready. An fdatasync of blocks that were
-// written before costs half of one that must also record new extents, and
-// cannot run out of space.
+// filer makes log files: in advance, zero-written, as spares, or at once, with
+// the space reserved only, when no spare is ready. Neither can run out of space
+// later; an fdatasync of blocks that were written before costs half of one that
+// must also record that they are written now.
 //
 // Names tell how far a file is: new-N is being written, spare-N is whole and
 // zero, log-S has a durable header. Each step is durable before the next.
@@ -28,8 +28,6 @@ type filer struct {
 	fileSize block.ByteCount
 	capacity block.ByteCount // 0: no bound
 	mode     vfs.Mode        // vfs.Direct or 0
-	// growing is a token: who holds it may extend a file.
-	growing chan struct{}
 
 	mu struct {
 		sync.Mutex
@@ -40,14 +38,14 @@ type filer struct {
 }
 
 const (
-	// growStep is the least that a file grows by.
+	// growStep is how much is zero-written at a time.
 	growStep = pageNo(1 * block.MiB / pageSize)
 	// zeroChunk is what one zero-write covers.
 	zeroChunk = pageNo(1 * block.MiB / pageSize)
 )
 
 func newFiler(fs vfs.FS, dir string, disk block.DiskID, cfg *Config) *filer {
-	r := &filer{fs: fs, dir: dir, disk: disk, fileSize: cfg.FileSize, capacity: cfg.Capacity, growing: make(chan struct{}, 1)}
+	r := &filer{fs: fs, dir: dir, disk: disk, fileSize: cfg.FileSize, capacity: cfg.Capacity}
 	if cfg.Direct == DirectAuto {
 		r.mode = vfs.Direct
 	}
@@ -175,15 +173,14 @@ func (r *filer) activate(name string, spare bool, h fileHeader) (hd head, err er
 			w.Close()
 		}
 	}()
-	size, err := w.Size()
-	if err != nil {
-		return hd, diskError(err, "examining", name)
-	}
-	zeroed := pageNo(size / pageSize)
 	if spare {
-		h.pages = zeroed
-	} else if zeroed, err = r.zero(w, name, 0, min(growStep, h.pages)); err != nil {
-		return hd, err
+		size, err := w.Size()
+		if err != nil {
+			return hd, diskError(err, "examining", name)
+		}
+		h.pages = pageNo(size / pageSize)
+	} else if err := w.Allocate(h.pages.bytes()); err != nil {
+		return hd, diskError(err, "taking space for", name)
 	}
 	if err := writeHeader(w, &h, name); err != nil {
 		return hd, err
@@ -195,12 +192,14 @@ func (r *filer) activate(name string, spare bool, h fileHeader) (hd head, err er
 	if err := r.fs.SyncDir(r.dir); err != nil {
 		return hd, diskError(err, "syncing", r.dir)
 	}
-	reader, err := r.fs.OpenFile(logPath, vfs.ReadOnly|vfs.Random)
+	reader, err := r.fs.OpenFile(logPath, vfs.ReadOnly)
 	if err != nil {
 		return hd, diskError(err, "opening", logPath)
 	}
 	f := newLogFile(r.fs, r.dir, logName(h.seq), h, reader)
-	f.zeroed.Store(uint32(zeroed))
+	if spare {
+		f.claims.mu.filled = h.pages
+	}
 	return head{file: f, writer: w, next: headerCopies}, nil
 }
 
@@ -216,19 +215,6 @@ func writeHeader(w vfs.File, h *fileHeader, name string) error {
 		return diskError(err, "writing", name)
 	}
 	return diskError(w.SyncMeta(), "syncing", name)
-}
-
-// zero writes zeroes to pages [from, to) and makes them and the file's length
-// durable (trap T18). It returns to.
-func (r *filer) zero(w vfs.File, name string, from, to pageNo) (pageNo, error) {
-	done, err := r.wipe(w, name, from, to)
-	if err != nil {
-		return from, err
-	}
-	if err := w.SyncMeta(); err != nil {
-		return from, diskError(err, "syncing", name)
-	}
-	return done, nil
 }
 
 // wipe writes zeroes to pages [from, to); nothing is durable yet. It returns
@@ -250,20 +236,3 @@ var zeroes = sync.OnceValue(func() []byte {
 	clear(b)
 	return b
 })
-
-// extend zero-writes f up to page to, at least growStep more, through w. Who
-// appends and who fills in advance may call it at the same time; each must
-// have a descriptor of its own, because a write error is told to each
-// descriptor once. Error kinds: NoSpace, Unavailable.
-func (r *filer) extend(f *logFile, w vfs.File, to pageNo) error {
-	r.growing <- struct{}{}
-	defer func() { <-r.growing }()
-	from := pageNo(f.zeroed.Load())
-	if from >= to {
-		return nil
-	}
-	to = min(max(to, from+growStep), f.header.pages)
-	done, err := r.zero(w, f.name, from, to)
-	f.zeroed.Store(uint32(done))
-	return err
-}

@@ -96,14 +96,17 @@ type filler struct {
 	store *Store
 	head  atomic.Pointer[logFile]
 	wake  chan struct{}
+
+	batches, bytes uint64 // of the store, when longBatches was asked last
 }
 
 const (
 	// aheadPages is how far ahead of the head the file is kept zero-written.
 	aheadPages = pageNo(32 * block.MiB / pageSize)
-	// hurryPages is how little of that may be left before the filler works
-	// without pauses.
-	hurryPages = pageNo(8 * block.MiB / pageSize)
+	// longFlush is from which mean length of batches on the filler rests:
+	// what a flush of new extents costs more is little beside the payload,
+	// and to write that twice would halve the disk.
+	longFlush = 128 * block.KiB
 	// fillPause between growStep pages makes 16 MiB/s at most, if the head
 	// does not ask for more.
 	fillPause = 60 * time.Millisecond
@@ -142,18 +145,16 @@ func (f *filler) run(stop <-chan struct{}) {
 func (f *filler) step(stop <-chan struct{}) bool {
 	s := f.store
 	file := f.head.Load()
-	if file == nil {
+	if file == nil || f.longBatches() {
 		return false
 	}
-	end, zeroed, pages := pageNo(file.end.Load()), pageNo(file.zeroed.Load()), file.header.pages
+	var did bool
 	var err error
-	switch {
-	case zeroed < pages && zeroed < end+aheadPages:
-		err = f.extend(file, zeroed+growStep)
-	case s.filer.spares() < s.cfg.Spares && end >= pages/4:
-		err = f.spare(stop)
-	default:
-		return false
+	if file.claims.ahead() < aheadPages {
+		did, err = f.ahead(file)
+	}
+	if !did && err == nil && s.filer.spares() < s.cfg.Spares && pageNo(file.end.Load()) >= file.header.pages/4 {
+		did, err = true, f.spare(stop)
 	}
 	if err != nil {
 		if block.KindOf(err) != block.NoSpace {
@@ -163,10 +164,15 @@ func (f *filler) step(stop <-chan struct{}) bool {
 		pause(s.cfg.Clock, fillRetry, stop)
 		return false
 	}
-	if zeroed-min(zeroed, end) > hurryPages || zeroed == pages {
-		return pause(s.cfg.Clock, fillPause, stop)
-	}
-	return !stopped(stop)
+	return did && pause(s.cfg.Clock, fillPause, stop)
+}
+
+// longBatches tells whether the batches since it was asked last were long.
+func (f *filler) longBatches() bool {
+	batches, bytes := f.store.stats.batches.Load(), f.store.stats.bytes.Load()
+	n, sum := batches-f.batches, bytes-f.bytes
+	f.batches, f.bytes = batches, bytes
+	return n > 0 && block.ByteCount(sum/n) >= longFlush
 }
 
 func stopped(stop <-chan struct{}) bool {
@@ -190,18 +196,25 @@ func pause(c clock.Clock, d time.Duration, stop <-chan struct{}) bool {
 	}
 }
 
-// extend grows the head file through a descriptor of its own.
-func (f *filler) extend(file *logFile, to pageNo) error {
+// ahead zero-writes a piece of the head file that the head has not reached,
+// through a descriptor of its own: a write error is told to each once. False
+// if the file is zero-written up to its end.
+func (f *filler) ahead(file *logFile) (did bool, err error) {
+	from, to, ok := file.claims.fill(growStep, file.header.pages)
+	if !ok {
+		return false, nil
+	}
+	defer func() { file.claims.put(err == nil) }()
 	r := f.store.filer
 	w, err := r.fs.OpenFile(path.Join(r.dir, file.name), vfs.ReadWrite|r.mode)
 	if err != nil {
-		return diskError(err, "opening", file.name)
+		return false, diskError(err, "opening", file.name)
 	}
-	err = r.extend(file, w, to)
+	_, err = r.wipe(w, file.name, from, to)
 	if cerr := w.Close(); err == nil {
 		err = diskError(cerr, "closing", file.name)
 	}
-	return err
+	return err == nil, err
 }
 
 // spare makes one spare file, whole and zero, hurrying when the head is about

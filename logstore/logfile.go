@@ -24,8 +24,10 @@ type logFile struct {
 	reader vfs.File // through the page cache
 	past   direct   // past it
 	refs   atomic.Int32
-	// zeroed is how many pages are zero-written and durable.
-	zeroed atomic.Uint32
+	// short: it was found shorter than its header says.
+	short bool
+	// claims keep who appends and who zero-writes ahead apart.
+	claims claims
 	// end is the page behind the last batch that is durable and applied.
 	end atomic.Uint32
 
@@ -82,6 +84,7 @@ func newLogFile(fs vfs.FS, dir, name string, h fileHeader, reader vfs.File) *log
 	f.past.open = func() (vfs.File, error) { return fs.OpenFile(path.Join(dir, name), vfs.ReadOnly|vfs.Direct) }
 	f.refs.Store(1)
 	f.end.Store(headerCopies)
+	f.claims.mu.taken = headerCopies
 	f.mu.spans = make(map[segIndex]span)
 	return f
 }
@@ -198,7 +201,7 @@ func (f *logFile) id(p pageNo) frameID {
 // whole; bad tells how many copies are not. Error kinds: Corrupt (no copy is
 // whole), Version, Unavailable.
 func openLogFile(fs vfs.FS, dir, name string) (f *logFile, bad int, err error) {
-	reader, err := fs.OpenFile(path.Join(dir, name), vfs.ReadOnly|vfs.Random)
+	reader, err := fs.OpenFile(path.Join(dir, name), vfs.ReadOnly)
 	if err != nil {
 		return nil, 0, block.Wrap(block.Unavailable, err, "log file cannot be opened")
 	}
@@ -213,7 +216,9 @@ func openLogFile(fs vfs.FS, dir, name string) (f *logFile, bad int, err error) {
 		reader.Close()
 		return nil, 0, block.Wrap(block.Unavailable, err, "log file cannot be examined")
 	}
-	f.zeroed.Store(uint32(min(size/pageSize, h.pages.bytes()/pageSize)))
+	if pages := pageNo(size / pageSize); pages < h.pages {
+		f.short = true
+	}
 	return f, bad, nil
 }
 

@@ -183,10 +183,25 @@ func (s *Store) resume(end logEnd) error {
 	if err != nil {
 		return diskError(err, "opening", end.file.name)
 	}
+	if end.file.short { // made by an older version, which let files grow
+		if err := s.lengthen(w, end.file); err != nil {
+			w.Close()
+			return err
+		}
+	}
+	end.file.claims.mu.taken = end.page
 	end.file.end.Store(uint32(end.page))
 	s.head = head{file: end.file, writer: w, next: end.page, lastPage: end.lastPage}
 	s.filler.work(end.file)
 	return nil
+}
+
+// lengthen makes the head file as long as its header says.
+func (s *Store) lengthen(w vfs.File, f *logFile) error {
+	if err := w.Allocate(f.header.pages.bytes()); err != nil {
+		return diskError(err, "taking space for", f.name)
+	}
+	return diskError(w.SyncMeta(), "syncing", f.name)
 }
 
 // start begins the background tasks.

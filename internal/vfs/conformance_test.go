@@ -64,7 +64,7 @@ func TestConformanceReadWrite(t *testing.T) {
 			if n, err := file.ReadAt(got, 12288); n != 4096 || err != io.EOF {
 				t.Fatalf("read over the end gave %d, %v", n, err)
 			}
-			reader, err := f.OpenFile(name, vfs.ReadOnly|vfs.Random)
+			reader, err := f.OpenFile(name, vfs.ReadOnly)
 			must(t, err)
 			checkReadv(t, file, want)
 			checkReadv(t, reader, want)
@@ -76,6 +76,14 @@ func TestConformanceReadWrite(t *testing.T) {
 			}
 			if n, err := reader.ReadAt(got[:100], 4000); n != 100 || err != nil || got[95] != 0 || got[96] != 1 {
 				t.Fatalf("unaligned buffered read gave %d, %v", n, err)
+			}
+			must(t, file.Allocate(32768))
+			must(t, file.Allocate(4096)) // long enough already
+			if size, err := file.Size(); err != nil || size != 32768 {
+				t.Fatalf("size after allocate: %v, %v", size, err)
+			}
+			if n, err := file.ReadAt(got, 16384); n != 16384 || err != nil || !bytes.Equal(got, page(0, 16384)) {
+				t.Fatalf("what was never written reads %d, %v, or not as zeroes", n, err)
 			}
 			must(t, file.Truncate(4096))
 			if size, err := f.Stat(name); err != nil || size != 4096 {

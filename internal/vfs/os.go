@@ -60,9 +60,6 @@ func (osFS) OpenFile(name string, mode Mode) (File, error) {
 	if err != nil {
 		return nil, pathError("open", name, err)
 	}
-	if mode&Random != 0 && !direct {
-		_ = unix.Fadvise(fd, 0, 0, unix.FADV_RANDOM) // advice: reads are right without it
-	}
 	return &osFile{fd: fd, name: name, direct: direct}, nil
 }
 

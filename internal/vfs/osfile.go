@@ -3,6 +3,7 @@ package vfs
 import (
 	"errors"
 	"io"
+	"unsafe"
 
 	"golang.org/x/sys/unix"
 
@@ -16,6 +17,9 @@ type osFile struct {
 	name   string
 	direct bool
 }
+
+// zeroStep is what writeZeroes writes at a time.
+const zeroStep = 1 * block.MiB
 
 func (f *osFile) Direct() bool { return f.direct }
 
@@ -122,6 +126,34 @@ func (f *osFile) Size() (block.ByteCount, error) {
 		return 0, pathError("fstat", f.name, err)
 	}
 	return block.ByteCount(st.Size), nil
+}
+
+func (f *osFile) Allocate(size block.ByteCount) error {
+	had, err := f.Size()
+	if err != nil {
+		return err
+	}
+	err = again(func() error { return unix.Fallocate(f.fd, 0, 0, int64(size)) })
+	if errors.Is(err, unix.EOPNOTSUPP) { // some network and FUSE file systems
+		err = f.writeZeroes(had, size)
+	}
+	if err != nil && had < size {
+		_ = f.Truncate(had) // the space goes back as far as it can
+	}
+	return pathError("fallocate", f.name, err)
+}
+
+// writeZeroes is Allocate by writing.
+func (f *osFile) writeZeroes(from, to block.ByteCount) error {
+	raw := make([]byte, zeroStep+DirectAlign)
+	zeroes := raw[-uintptr(unsafe.Pointer(&raw[0]))%DirectAlign:][:zeroStep]
+	for ; from < to; from += zeroStep {
+		n := min(zeroStep, to-from)
+		if err := f.WritevAt([][]byte{zeroes[:n]}, Offset(from)); err != nil {
+			return err
+		}
+	}
+	return nil
 }
 
 func (f *osFile) Truncate(size block.ByteCount) error {

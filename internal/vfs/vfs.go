@@ -29,9 +29,6 @@ const (
 	// Direct asks that reads and writes bypass the page cache. A file
 	// system that cannot do so opens the file without it; File.Direct tells.
 	Direct
-	// Random asks that a read through the page cache brings in no more than
-	// what it is for. (The kernel reads up to 8 MiB ahead on some disks.)
-	Random
 )
 
 // FS is a file system. Names are slash-separated paths.
@@ -89,6 +86,11 @@ type File interface {
 	SyncMeta() error
 	// Size is the file's length.
 	Size() (block.ByteCount, error)
+	// Allocate makes the file at least so long and takes the disk's space
+	// for all of it, so that writes within do not run out of space. What was
+	// never written reads as zeroes. Durable after SyncMeta; undone as far
+	// as possible when there is not so much space.
+	Allocate(size block.ByteCount) error
 	// Truncate sets the file's length; durable after SyncMeta.
 	Truncate(size block.ByteCount) error
 	// Direct tells whether the page cache is bypassed.

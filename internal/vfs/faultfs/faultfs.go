@@ -30,6 +30,7 @@ const (
 	Sync
 	SyncMeta
 	Truncate
+	Allocate
 )
 
 // Rule says which calls fail and how.
@@ -280,6 +281,13 @@ func (f *file) SyncMeta() error {
 		return err
 	}
 	return f.File.SyncMeta()
+}
+
+func (f *file) Allocate(size block.ByteCount) error {
+	if _, err := f.fs.fault(Allocate, f.name); err != nil {
+		return err
+	}
+	return f.File.Allocate(size)
 }
 
 func (f *file) Truncate(size block.ByteCount) error {

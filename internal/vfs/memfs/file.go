@@ -146,6 +146,22 @@ func (f *FS) resizeLocked(n *inode, size int) error {
 	return nil
 }
 
+// Allocate makes the file longer. Space on this disk is the files' length.
+func (f *file) Allocate(size block.ByteCount) error {
+	f.fs.mu.Lock()
+	defer f.fs.mu.Unlock()
+	if err := f.check("fallocate"); err != nil {
+		return err
+	}
+	if f.mode&(vfs.ReadWrite|vfs.Create) == 0 {
+		return fail("fallocate", f.name, syscall.EBADF)
+	}
+	if err := f.fs.resizeLocked(f.node, max(len(f.node.data), int(size))); err != nil {
+		return fail("fallocate", f.name, err)
+	}
+	return nil
+}
+
 func (f *file) Truncate(size block.ByteCount) error {
 	f.fs.mu.Lock()
 	defer f.fs.mu.Unlock()
