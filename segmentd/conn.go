@@ -10,16 +10,11 @@ import (
 	"github.com/sextantdisk/sextant/internal/block"
 	"github.com/sextantdisk/sextant/internal/boxcar"
 	"github.com/sextantdisk/sextant/internal/slab"
-	"github.com/sextantdisk/sextant/logstore"
 	"github.com/sextantdisk/sextant/wire"
 )
 
 // Bounds of a connection.
 const (
-	// roundBytes and roundFrames bound what a connection takes in before it
-	// waits for the disk.
-	roundBytes  = 4 * block.MiB
-	roundFrames = 64
 	// replyBytes is how much may be queued for a peer that does not read;
 	// beyond it the connection stops reading requests.
 	replyBytes = 16 * block.MiB
@@ -27,7 +22,8 @@ const (
 	flushBytes = 256 * block.KiB
 )
 
-// conn is one connection. All fields belong to its goroutine, but w and reads.
+// conn is one connection. All fields belong to its goroutine, but w, reads and
+// aside.
 type conn struct {
 	s   *Server
 	nc  net.Conn
@@ -35,31 +31,10 @@ type conn struct {
 	w   *boxcar.Writer
 	log *slog.Logger
 
-	frames []*frame // taken in, not yet waited for
-	spare  []*frame
-	bytes  block.ByteCount // payload of frames
-	acks   []pendingAck
-	head   []byte         // scratch for encoding
-	reads  sync.WaitGroup // reads of the disk by goroutines of their own
-}
-
-// frame is a message whose records are on their way to the disk.
-type frame struct {
-	write   wire.Write
-	recs    []logstore.Record
-	payload *slab.Buffer
-	ticket  *logstore.Ticket
-	host    *hosted
-	tag     wire.Tag
-}
-
-// pendingAck is owed to a segment's writer at the end of a round; messages of
-// one round are answered together (R6).
-type pendingAck struct {
-	host     *hosted
-	tag      wire.Tag
-	epoch    block.VolumeEpoch
-	progress wire.Progress
+	round *round // what was taken in
+	aside aside
+	head  []byte         // scratch for encoding
+	reads sync.WaitGroup // reads of the disk by goroutines of their own
 }
 
 // serve runs one connection to its end.
@@ -72,7 +47,10 @@ func (s *Server) serve(nc net.Conn) {
 	c.w = boxcar.New(nc, func(error) { nc.Close() })
 	defer c.w.Close()
 	defer c.reads.Wait()
-	defer c.abandon()
+	c.round = &round{c: c}
+	c.aside.init()
+	defer func() { c.round.abandon() }()
+	defer c.aside.tasks.Wait()
 	if err := c.greet(); err != nil {
 		c.log.Warn("greeting failed, connection closed", "err", err)
 		return
@@ -123,13 +101,13 @@ func (c *conn) loop() error {
 		if err := c.handle(h, meta); err != nil {
 			return err
 		}
-		if c.r.Buffered() && c.bytes < roundBytes && len(c.frames) < roundFrames {
+		if c.r.Buffered() && !c.round.full() {
 			if c.w.QueuedBytes() >= flushBytes {
 				c.w.Flush()
 			}
 			continue
 		}
-		c.finishRound()
+		c.endRound()
 		if c.w.QueuedBytes() > replyBytes {
 			if err := c.w.Drain(c.s.ctx); err != nil {
 				return err
@@ -161,95 +139,19 @@ func (c *conn) handle(h wire.Header, meta []byte) error {
 	return block.Errorf(block.Invalid, "a %v frame is not for a segment daemon", h.Type)
 }
 
-// finishRound waits for the disk, answers, and sends the answers off.
-func (c *conn) finishRound() {
-	for _, f := range c.frames {
-		if f.ticket == nil {
-			continue
-		}
-		if err := f.ticket.Wait(); err != nil {
-			c.log.Error("segment takes no records", "segment", f.host.log.ID(), "err", err)
-			c.refuse(f.tag, err)
-			c.dropAck(f.host)
-		}
-	}
-	for i := range c.acks {
-		c.answer(&c.acks[i])
-		c.acks[i] = pendingAck{}
-	}
-	c.acks = c.acks[:0]
-	c.release()
-	c.w.Flush()
-}
-
-// answer settles what the progress allows and sends the ack.
-func (c *conn) answer(a *pendingAck) {
-	if a.host == nil {
+// endRound has the disk waited for: here, if that is all there is to do, or
+// aside.
+func (c *conn) endRound() {
+	if c.round.empty() {
+		c.w.Flush()
 		return
 	}
-	if err := a.host.settled(a.epoch, a.progress); err != nil {
-		c.log.Error("settling failed", "segment", a.host.log.ID(), "floor", a.progress.Floor, "err", err)
+	if c.round.bytes < longRound && c.aside.idle() {
+		c.round.finish()
+		return
 	}
-	ack := a.host.ack(a.progress.Stamp)
-	c.send(ack.Append(c.head[:0], a.tag), nil, nil)
-}
-
-// owe notes that host's writer is to get an ack that covers this message.
-func (c *conn) owe(h *hosted, tag wire.Tag, epoch block.VolumeEpoch, p wire.Progress) {
-	for i := range c.acks {
-		if a := &c.acks[i]; a.host == h && a.epoch == epoch {
-			a.tag, a.progress = tag, p
-			return
-		}
-	}
-	c.acks = append(c.acks, pendingAck{host: h, tag: tag, epoch: epoch, progress: p})
-}
-
-func (c *conn) dropAck(h *hosted) {
-	for i := range c.acks {
-		if c.acks[i].host == h {
-			c.acks[i].host = nil
-		}
-	}
-}
-
-// newFrame gives an unused frame, with a slab of n bytes if n is not 0.
-func (c *conn) newFrame(n int) *frame {
-	var f *frame
-	if k := len(c.spare) - 1; k >= 0 {
-		f, c.spare = c.spare[k], c.spare[:k]
-	} else {
-		f = &frame{}
-	}
-	if n > 0 {
-		f.payload = slab.Get(n)
-	}
-	c.frames = append(c.frames, f)
-	c.bytes += block.ByteCount(n)
-	return f
-}
-
-// release gives all frames of the round back.
-func (c *conn) release() {
-	for _, f := range c.frames {
-		if f.payload != nil {
-			f.payload.Release()
-		}
-		f.payload, f.ticket, f.host = nil, nil, nil
-		c.spare = append(c.spare, f)
-	}
-	c.frames, c.bytes = c.frames[:0], 0
-}
-
-// abandon ends the last round of a connection that is gone: what was enqueued
-// is waited for, because its memory is in use until then.
-func (c *conn) abandon() {
-	for _, f := range c.frames {
-		if f.ticket != nil {
-			_ = f.ticket.Wait()
-		}
-	}
-	c.release()
+	c.w.Flush()
+	c.round = c.aside.pass(c.round)
 }
 
 // send queues a frame; head may be used again at once.

@@ -7,7 +7,8 @@
 // A connection's goroutine does the whole way by itself: while it waits for
 // the disk, what arrives piles up in the socket and becomes the next batch.
 // The first waiter writes and flushes for all (package logstore), so a lone
-// connection costs no hand-off between goroutines at all.
+// connection costs no hand-off between goroutines at all. Only long rounds are
+// waited for by a second goroutine, while the first takes in the next one.
 //
 // Non-job: what is complete, what is durable (logstore); what is promised and
 // refused (segmentd/segment); placement and membership (metadata).
@@ -20,7 +21,8 @@
 // (R28).
 //
 // Goroutines: one to accept, one for each connection, one for heartbeats, one
-// for each segment that catches up (bounded), one for each read that waits for
+// for each segment that catches up (bounded), one for each connection with long rounds,
+// one for each read that waits for
 // the disk while others are at hand (bounded by their bytes). Close ends
 // and joins all.
 package segmentd

@@ -11,7 +11,7 @@ import (
 
 // handleWrite takes records: admit, enqueue, owe an ack.
 func (c *conn) handleWrite(h wire.Header, meta []byte) error {
-	f := c.newFrame(h.PayloadLen)
+	f := c.round.newFrame(h.PayloadLen)
 	f.tag = h.Tag
 	var payload []byte
 	if f.payload != nil {
@@ -46,7 +46,7 @@ func (c *conn) handleWrite(h wire.Header, meta []byte) error {
 		c.refuseWith(h.Tag, v.Refuse)
 		return nil
 	}
-	c.owe(host, h.Tag, w.Epoch, w.Progress)
+	c.round.owe(pendingAck{host, h.Tag, w.Epoch, w.Progress})
 	return nil
 }
 
@@ -144,7 +144,7 @@ func (c *conn) admitPlain(host *hosted, tag wire.Tag, id *wire.Identity, p wire.
 			v.Promise = id.Epoch // another connection's promise is still on its way
 		}
 		if steps := ops(host, v, nil); len(steps) > 0 {
-			f := c.newFrame(0)
+			f := c.round.newFrame(0)
 			f.tag, f.host, f.ticket = tag, host, c.s.store.Enqueue(steps)
 		}
 	}
@@ -153,12 +153,12 @@ func (c *conn) admitPlain(host *hosted, tag wire.Tag, id *wire.Identity, p wire.
 		c.refuseWith(tag, v.Refuse)
 		return
 	}
-	c.owe(host, tag, id.Epoch, p)
+	c.round.owe(pendingAck{host, tag, id.Epoch, p})
 }
 
 // handleMend writes a block again that was damaged here (S2).
 func (c *conn) handleMend(h wire.Header, meta []byte) error {
-	f := c.newFrame(h.PayloadLen)
+	f := c.round.newFrame(h.PayloadLen)
 	var m wire.Mend
 	if err := m.Decode(meta, h.PayloadLen); err != nil {
 		return err
