@@ -14,49 +14,71 @@ import (
 // still take new segments. The rest is for what its segments still write.
 const FullPercent = 75
 
-// Choose gives the nodes for a group of so many copies. Nodes are as
+// Choose gives the nodes for a group with such a quorum. Nodes are as
 // state.State has them, Up and Used filled from heartbeats, Segments with
-// those added that are being placed. Error kinds: NoSpace: too many nodes are
-// too full; Unavailable: nodes or zones are missing, the message says where.
-func Choose(nodes []metadata.Node, copies int) ([]block.NodeID, error) {
-	zones := byZone(nodes)
-	chosen := assign(zones, state.Spread(copies))
-	if chosen == nil {
-		return nil, shortage(nodes, copies)
+// those added that are being placed. Silent nodes are the last resort: see
+// MaxSilent. Error kinds: NoSpace: too many nodes are too full; Unavailable:
+// nodes or zones are missing, the message says where.
+func Choose(nodes []metadata.Node, q metadata.Quorum) ([]block.NodeID, error) {
+	if best := assign(byZone(nodes, eligible), state.Spread(q.Copies)); best.cost.silent <= MaxSilent(q) {
+		return best.nodes, nil
 	}
-	return chosen, nil
+	return nil, shortage(nodes, q)
 }
 
-// zone is the usable nodes of a zone, least loaded first.
+// MaxSilent is how many nodes of a choice may be silent: so many that the
+// others can open the group and acknowledge its writes (volume/quorum: both
+// quorums are needed), 2 of 6 by default. The segments on silent nodes are
+// made when their nodes are back, and catch up.
+func MaxSilent(q metadata.Quorum) int { return q.Copies - max(q.Write, q.Read) }
+
+// zone is the nodes of a zone that may be chosen, those that are heard
+// first, the least loaded first.
 type zone struct {
 	name  block.Zone
-	nodes []loaded
+	nodes []candidate
 }
 
-type loaded struct {
+type candidate struct {
 	id   block.NodeID
-	load float64
+	cost cost
 }
 
-// cost is the load of the n least loaded nodes together, +Inf if there are
-// not so many.
-func (z zone) cost(n int) float64 {
+// cost is what makes a choice bad: its silent nodes, then its load.
+type cost struct {
+	silent int
+	load   float64
+}
+
+// impossible is more than any choice costs, and stays that when added to.
+var impossible = cost{silent: math.MaxInt32}
+
+func (c cost) plus(d cost) cost { return cost{c.silent + d.silent, c.load + d.load} }
+
+func (c cost) compare(d cost) int {
+	return cmp.Or(cmp.Compare(c.silent, d.silent), cmp.Compare(c.load, d.load))
+}
+
+// cost is that of the n best nodes together, impossible if there are not so
+// many.
+func (z zone) cost(n int) cost {
 	if n > len(z.nodes) {
-		return math.Inf(1)
+		return impossible
 	}
-	sum := 0.0
-	for _, l := range z.nodes[:n] {
-		sum += l.load
+	var sum cost
+	for _, c := range z.nodes[:n] {
+		sum = sum.plus(c.cost)
 	}
 	return sum
 }
 
-func byZone(nodes []metadata.Node) []zone {
+// byZone sorts the nodes that pass into zones.
+func byZone(nodes []metadata.Node, pass func(metadata.Node) bool) []zone {
 	index := make(map[block.Zone]int)
 	var zones []zone
 	mean := meanSegment(nodes)
 	for _, n := range nodes {
-		if unusable(n) != "" {
+		if !pass(n) {
 			continue
 		}
 		at, known := index[n.Zone]
@@ -65,10 +87,14 @@ func byZone(nodes []metadata.Node) []zone {
 			index[n.Zone] = at
 			zones = append(zones, zone{name: n.Zone})
 		}
-		zones[at].nodes = append(zones[at].nodes, loaded{id: n.ID, load: load(n, mean)})
+		c := candidate{id: n.ID, cost: cost{load: load(n, mean)}}
+		if !n.Up {
+			c.cost.silent = 1
+		}
+		zones[at].nodes = append(zones[at].nodes, c)
 	}
 	for _, z := range zones {
-		slices.SortFunc(z.nodes, func(a, b loaded) int { return cmp.Or(cmp.Compare(a.load, b.load), cmp.Compare(a.id, b.id)) })
+		slices.SortFunc(z.nodes, func(a, b candidate) int { return cmp.Or(a.cost.compare(b.cost), cmp.Compare(a.id, b.id)) })
 	}
 	slices.SortFunc(zones, func(a, b zone) int { return cmp.Compare(a.name, b.name) })
 	return zones
@@ -82,6 +108,8 @@ func load(n metadata.Node, mean float64) float64 {
 	return (float64(n.Used) + float64(n.Segments)*mean) / float64(n.Capacity)
 }
 
+// meanSegment is what a segment takes on average, of the nodes whose use is
+// known: what a silent one has may never have been heard.
 func meanSegment(nodes []metadata.Node) float64 {
 	var used, segments float64
 	for _, n := range nodes {
@@ -93,11 +121,11 @@ func meanSegment(nodes []metadata.Node) float64 {
 	return max(1, used/max(1, segments))
 }
 
-// assign picks a zone for each entry of spread so that the nodes' load is
-// least, and gives the nodes; nil if there is no way. Spread has at most two
+// assign picks a zone for each entry of spread so that the nodes' cost is
+// least; it is impossible if there is no way. Spread has at most two
 // different values, big and small, so dynamic programming over the zones
 // needs only the numbers of zones with big and with small that are filled.
-func assign(zones []zone, spread []int) []block.NodeID {
+func assign(zones []zone, spread []int) plan {
 	big, small := spread[0], spread[len(spread)-1]
 	bigs := 0
 	for _, n := range spread {
@@ -110,7 +138,7 @@ func assign(zones []zone, spread []int) []block.NodeID {
 	for i := range best {
 		best[i] = make([]plan, smalls+1)
 		for j := range best[i] {
-			best[i][j].cost = math.Inf(1)
+			best[i][j].cost = impossible
 		}
 	}
 	best[0][0] = plan{}
@@ -126,23 +154,23 @@ func assign(zones []zone, spread []int) []block.NodeID {
 			}
 		}
 	}
-	return best[bigs][smalls].nodes
+	return best[bigs][smalls]
 }
 
 // plan is the cheapest way found to fill some entries of the spread.
 type plan struct {
-	cost  float64
+	cost  cost
 	nodes []block.NodeID
 }
 
 func (p *plan) improve(from plan, z zone, n int) {
-	cost := from.cost + z.cost(n)
-	if !(cost < p.cost) {
+	sum := from.cost.plus(z.cost(n))
+	if sum.compare(p.cost) >= 0 {
 		return
 	}
-	p.cost = cost
+	p.cost = sum
 	p.nodes = slices.Clone(from.nodes)
-	for _, l := range z.nodes[:n] {
-		p.nodes = append(p.nodes, l.id)
+	for _, c := range z.nodes[:n] {
+		p.nodes = append(p.nodes, c.id)
 	}
 }

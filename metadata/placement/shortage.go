@@ -14,26 +14,35 @@ import (
 // listedMax bounds the zones, and the nodes of each, that a message names.
 const listedMax = 6
 
-const tooFull = "is too full"
+const isDown = "is down"
 
-// unusable says why a node takes no new segment, or nothing.
+// unusable says why a node takes no new segment, or nothing. A node that is
+// silent, and nothing worse, may be chosen all the same: see eligible.
 func unusable(n metadata.Node) string {
 	switch {
 	case n.State != metadata.NodeActive:
 		return "is " + n.State.String()
-	case !n.Up:
-		return "is down"
 	case n.Capacity == 0 || n.Used/FullPercent >= n.Capacity/100: // divided, so that nothing overflows
-		return tooFull
+		return "is too full"
+	case !n.Up:
+		return isDown
 	}
 	return ""
 }
 
+// eligible tells whether a node may be chosen, if only as the last resort.
+func eligible(n metadata.Node) bool {
+	why := unusable(n)
+	return why == "" || why == isDown
+}
+
+func active(n metadata.Node) bool { return n.State == metadata.NodeActive }
+
 // shortage makes the error that says what is missing.
-func shortage(nodes []metadata.Node, copies int) error {
-	spread := state.Spread(copies)
+func shortage(nodes []metadata.Node, q metadata.Quorum) error {
+	spread := state.Spread(q.Copies)
 	kind := block.Unavailable
-	if fits(counts(nodes, func(why string) bool { return why == "" || why == tooFull }), spread) {
+	if assign(byZone(nodes, active), spread).cost.silent <= MaxSilent(q) { // if the full ones had room
 		kind = block.NoSpace
 	}
 	var zones []string
@@ -51,11 +60,19 @@ func shortage(nodes []metadata.Node, copies int) error {
 	if short := len(spread) - len(zones); short > 0 && len(zones) > 0 {
 		todo = fmt.Sprintf("add nodes in %d more %s", short, plural(short, "zone"))
 	}
-	subject := fmt.Sprintf("%d copies need", copies)
-	if copies == 1 {
+	subject := fmt.Sprintf("%d copies need", q.Copies)
+	if q.Copies == 1 {
 		subject = "1 copy needs"
 	}
-	return block.Errorf(kind, "%s %s: %s; %s", subject, demand(spread), have, todo)
+	return block.Errorf(kind, "%s %s%s: %s; %s", subject, demand(spread), indulgence(q), have, todo)
+}
+
+// indulgence says how many of the nodes needed may be down.
+func indulgence(q metadata.Quorum) string {
+	if n := MaxSilent(q); n > 0 {
+		return fmt.Sprintf(", %d of which may be down", n)
+	}
+	return ""
 }
 
 func plural(n int, noun string) string {
@@ -118,32 +135,4 @@ func zoneNames(nodes []metadata.Node) []block.Zone {
 	}
 	slices.Sort(names)
 	return slices.Compact(names)
-}
-
-// counts is how many nodes each zone has that pass, most first.
-func counts(nodes []metadata.Node, pass func(why string) bool) []int {
-	in := make(map[block.Zone]int)
-	for _, n := range nodes {
-		if pass(unusable(n)) {
-			in[n.Zone]++
-		}
-	}
-	var all []int
-	for _, n := range in {
-		all = append(all, n)
-	}
-	slices.SortFunc(all, func(a, b int) int { return b - a })
-	return all
-}
-
-func fits(have, spread []int) bool {
-	if len(have) < len(spread) {
-		return false
-	}
-	for i, n := range spread {
-		if have[i] < n {
-			return false
-		}
-	}
-	return true
 }

@@ -3,10 +3,13 @@ package raftnode
 import (
 	"errors"
 	"slices"
+	"strings"
 	"sync"
 	"testing"
+	"time"
 
 	"github.com/sextantdisk/sextant/internal/block"
+	"github.com/sextantdisk/sextant/internal/clock"
 	"github.com/sextantdisk/sextant/metadata"
 )
 
@@ -57,6 +60,66 @@ func TestEnsurePGIsIdempotentAndEven(t *testing.T) {
 		if pg.Index != block.PGIndex(i) || !slices.Equal(pg.Segments, seen[pg.Index]) || pg.Segments[0].Address == "" || !pg.Segments[0].Hydrated {
 			t.Fatalf("group %d is listed as %+v", i, pg)
 		}
+	}
+}
+
+// Two of six nodes may be silent when a group is placed, whichever they are;
+// with three it has to wait (docs/adr/0011).
+func TestEnsurePGWithSilentNodes(t *testing.T) {
+	hand, _, c := leased(t)
+	daemons := sixDaemons(t, c)
+	const groups = 15
+	v := create(t, c, "v", (groups+1)*block.MiB)
+	e := open(t, c, "v", "g1").Volume.Epoch
+	silence := func(silent ...int) {
+		hand.Advance(metadata.DownAfter)
+		for i, d := range daemons {
+			if !slices.Contains(silent, i) {
+				d.beat(nil)
+			}
+		}
+	}
+	index := block.PGIndex(0)
+	for i := range daemons {
+		for j := range i {
+			silence(i, j)
+			pg, err := c.EnsurePG(within(t), v.ID, e, index)
+			if err != nil || len(pg.Segments) != 6 {
+				t.Fatalf("%s and %s are silent: %v, %v", six[i], six[j], pg, err)
+			}
+			index++
+		}
+	}
+	silence(0, 2, 5)
+	if _, err := c.EnsurePG(within(t), v.ID, e, index); !errors.Is(err, block.Unavailable) || !strings.Contains(err.Error(), "a1 is down") {
+		t.Fatalf("three are silent: %v", err)
+	}
+	daemons[2].beat(nil)
+	if _, err := c.EnsurePG(within(t), v.ID, e, index); err != nil {
+		t.Fatalf("one is back: %v", err)
+	}
+}
+
+// A young lead takes nobody for silent that it has merely not heard yet: it
+// places on nodes that it has heard, or waits.
+func TestEnsurePGUnderAYoungLead(t *testing.T) {
+	hand := clock.NewFake(time.Time{})
+	n, c := lone(t, func(cfg *Config) { cfg.Clock = hand })
+	hand.Advance(metadata.DownAfter)
+	daemons := sixDaemons(t, c)
+	v := create(t, c, "v", block.MiB)
+	e := open(t, c, "v", "g1").Volume.Epoch
+	n.soft.reset(n.lead.serving()) // as at the beginning of a lead
+	for _, d := range daemons[:5] {
+		d.beat(nil)
+	}
+	s := &server{Node: n}
+	if _, err := s.ensureOnce(within(t), v.ID, e, 0); !errors.Is(err, block.Unavailable) || !strings.Contains(err.Error(), "not heard all nodes yet") {
+		t.Fatalf("one of six was not heard yet: %v", err)
+	}
+	daemons[5].beat(nil)
+	if _, err := s.ensureOnce(within(t), v.ID, e, 0); err != nil {
+		t.Fatalf("all were heard: %v", err)
 	}
 }
 

@@ -1,6 +1,7 @@
 package raftnode
 
 import (
+	"cmp"
 	"fmt"
 	"slices"
 	"strings"
@@ -14,6 +15,9 @@ import (
 // nearlyFull is the share of its capacity, in percent, above which a node is
 // close to refusing writes.
 const nearlyFull = 90
+
+// namedMax bounds the volumes that a problem names.
+const namedMax = 3
 
 // Problems tells what an operator should know of st, the severe first, and
 // what to do about each. A young leader has not heard everybody yet, so it
@@ -30,7 +34,7 @@ func Problems(st metadata.Status, young bool) []metadata.Problem {
 		all = append(all, volumeProblems(v, young)...)
 	}
 	if !young {
-		all = append(all, shortages(st)...)
+		all = append(all, placements(st)...)
 	}
 	all = append(all, damageProblems(st)...)
 	slices.SortStableFunc(all, func(a, b metadata.Problem) int {
@@ -162,33 +166,60 @@ func groupsByLoss(vs metadata.VolumeStatus) (lost, behind map[block.PGIndex]int)
 	return lost, behind
 }
 
-// shortages tells for which numbers of copies new groups cannot be placed.
-func shortages(st metadata.Status) []metadata.Problem {
+// placements tells for which volumes new groups cannot be placed, or only
+// with silent nodes among theirs.
+func placements(st metadata.Status) []metadata.Problem {
 	var all []metadata.Problem
-	names := make(map[int][]string)
-	var copies []int
+	names := make(map[metadata.Quorum][]string)
+	var quorums []metadata.Quorum
 	for _, vs := range st.Volumes {
-		if n := vs.Volume.Quorum.Copies; !vs.Volume.Deleting {
-			if names[n] == nil {
-				copies = append(copies, n)
+		if q := vs.Volume.Quorum; !vs.Volume.Deleting {
+			if names[q] == nil {
+				quorums = append(quorums, q)
 			}
-			names[n] = append(names[n], vs.Volume.Name)
+			names[q] = append(names[q], vs.Volume.Name)
 		}
 	}
-	slices.Sort(copies)
-	for _, n := range copies {
-		if _, err := placement.Choose(st.Nodes, n); err != nil {
-			listed := names[n]
-			if len(listed) > 3 {
-				listed = append(slices.Clone(listed[:3]), fmt.Sprintf("%d more", len(names[n])-3))
-			}
-			all = append(all, metadata.Problem{
-				Subject: "placement", What: "first writes to new groups of " + strings.Join(listed, ", ") + " wait: " + err.Error(),
-				Do: "see to the nodes named", Severe: true,
-			})
+	slices.SortFunc(quorums, func(a, b metadata.Quorum) int {
+		return cmp.Or(cmp.Compare(a.Copies, b.Copies), cmp.Compare(a.Write, b.Write), cmp.Compare(a.Read, b.Read))
+	})
+	for _, q := range quorums {
+		listed := names[q]
+		if len(listed) > namedMax {
+			listed = append(slices.Clone(listed[:namedMax]), fmt.Sprintf("%d more", len(listed)-namedMax))
+		}
+		if p, ok := placementProblem(st.Nodes, q, strings.Join(listed, ", ")); ok {
+			all = append(all, p)
 		}
 	}
 	return all
+}
+
+// placementProblem tells what a new group of volumes with such a quorum would
+// suffer from, if anything.
+func placementProblem(nodes []metadata.Node, q metadata.Quorum, volumes string) (metadata.Problem, bool) {
+	chosen, err := placement.Choose(nodes, q)
+	if err != nil {
+		return metadata.Problem{
+			Subject: "placement", What: "first writes to new groups of " + volumes + " wait: " + err.Error(),
+			Do: "see to the nodes named", Severe: true,
+		}, true
+	}
+	var silent []string
+	for _, n := range nodes {
+		if !n.Up && slices.Contains(chosen, n.ID) {
+			silent = append(silent, string(n.ID))
+		}
+	}
+	if len(silent) == 0 {
+		return metadata.Problem{}, false
+	}
+	return metadata.Problem{
+		Subject: "placement",
+		What: fmt.Sprintf("new groups of %s are placed with copies on nodes that are down: %s; they begin with %d of %d copies",
+			volumes, strings.Join(silent, ", "), q.Copies-len(silent), q.Copies),
+		Do: "start the nodes: the copies are made and catch up by themselves; for a node that is lost for good, add another in its zone",
+	}, true
 }
 
 func damageProblems(st metadata.Status) []metadata.Problem {
@@ -199,7 +230,7 @@ func damageProblems(st metadata.Status) []metadata.Problem {
 		}
 		all = append(all, metadata.Problem{
 			Subject: "node " + string(n.ID), What: fmt.Sprintf("has found %d damaged places on its disk since it started; what was damaged comes from other copies", n.Damaged),
-			Do: "if more come, replace the disk: drain the node", Severe: true,
+			Do: "if more come, the disk is dying: add a node in its zone, drain this one so that it takes no new groups, and copy its volumes to new ones (copies are not replaced yet)", Severe: true,
 		})
 	}
 	return all

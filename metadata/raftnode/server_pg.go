@@ -36,24 +36,31 @@ func (s *server) EnsurePG(ctx context.Context, req *pb.EnsurePGRequest) (*pb.PGs
 // the nodes have changed since they were chosen.
 func (s *server) ensureOnce(ctx context.Context, id block.VolumeID, epoch block.VolumeEpoch, index block.PGIndex) (pg metadata.PGConfig, err error) {
 	var placed bool
-	var copies int
+	var quorum metadata.Quorum
 	s.fsm.view(func(st *state.State) {
 		if err = st.CheckOwner(id, epoch); err != nil {
 			return
 		}
 		pg, placed, err = st.Group(id, index)
 		if v, e := st.Volume(id.String()); e == nil {
-			copies = v.Quorum.Copies
+			quorum = v.Quorum
 		}
 	})
 	if err != nil || placed {
 		return pg, err
 	}
-	chosen, done, err := s.soft.choose(s.nodes(false), func(nodes []metadata.Node) ([]block.NodeID, error) {
-		return placement.Choose(nodes, copies)
+	nodes := s.nodes(false)
+	young := s.soft.young() // asked second: if a new lead began meanwhile, it is
+	if young {
+		// Who is silent may just not have been heard yet: nothing is
+		// placed there before that is known.
+		quorum.Write = quorum.Copies
+	}
+	chosen, done, err := s.soft.choose(nodes, func(nodes []metadata.Node) ([]block.NodeID, error) {
+		return placement.Choose(nodes, quorum)
 	})
 	if err != nil {
-		if s.soft.young() {
+		if young {
 			return pg, s.redirect("leads only since a moment and has not heard all nodes yet: " + err.Error())
 		}
 		return pg, err

@@ -28,7 +28,7 @@ func (s *server) CreateVolume(ctx context.Context, req *pb.CreateVolumeRequest) 
 		return nil, err
 	}
 	if !spec.AllowUnplaceable {
-		if _, err := placement.Choose(s.nodes(true), spec.Quorum.Copies); err != nil {
+		if _, err := placement.Choose(s.nodes(true), spec.Quorum); err != nil {
 			return nil, block.Wrap(block.KindOf(err), err, "volume %q could not be written to", spec.Name)
 		}
 	}
