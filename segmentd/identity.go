@@ -51,7 +51,7 @@ func openFolder(fsys vfs.FS, dir string, node block.NodeID, zone block.Zone) (Id
 	case node != "" && node != id.Node:
 		return Identity{}, block.Errorf(block.Mismatch, "data folder %s belongs to node %q, not %q: give the folder of this node, or leave --node out", dir, id.Node, node)
 	case zone != id.Zone:
-		return Identity{}, block.Errorf(block.Mismatch, "data folder %s belongs to a node of zone %q, not %q: a node stays in its zone; drain and remove it, then start an empty folder", dir, id.Zone, zone)
+		return Identity{}, block.Errorf(block.Mismatch, "data folder %s belongs to a node of zone %q, not %q: a node stays in its zone; start an empty folder under another node id there", dir, id.Zone, zone)
 	}
 	return id, nil
 }

@@ -133,7 +133,7 @@ func (s *State) removeNode(n *node) error {
 		}
 	}
 	if held := n.segments - doomed; held > 0 {
-		return block.Errorf(block.Held, "node %s holds %d segments: drain it and wait until they have moved, or delete their volumes", n.id, held)
+		return block.Errorf(block.Held, "node %s holds %d segments, which do not move yet: delete their volumes first", n.id, held)
 	}
 	for _, v := range s.volumes {
 		if v.deleting {
