@@ -40,8 +40,9 @@
 //     or of the log (rule R19).
 //   - Nothing is appended behind a torn batch: the next file's header says
 //     where the torn file ended (trap T17).
-//   - Batches lie within pages that were zero-written and whose length is
-//     durable (trap T18); so an append needs no new space.
+//   - Batches lie within pages whose space is taken and whose length is
+//     durable (trap T18); so an append needs no new space. What is zero-written
+//     ahead lies behind all that was ever given to a batch.
 //   - A write or flush that failed ends the log (rule S3).
 //   - A segment's SCL, floor and promise never go back while it is not
 //     damaged. Damaged means: the log lost a part, and nothing behind that

@@ -7,6 +7,7 @@ import (
 	"time"
 
 	"github.com/sextantdisk/sextant/internal/block"
+	"github.com/sextantdisk/sextant/internal/boxcar"
 	"github.com/sextantdisk/sextant/internal/clock"
 	"github.com/sextantdisk/sextant/internal/slab"
 	"github.com/sextantdisk/sextant/metadata"
@@ -200,5 +201,42 @@ func TestTagIsNotTakenForTheNextOne(t *testing.T) {
 	l.eachRoute(func(*route) { seen++ })
 	if seen != 2 || l.route(99) != nil {
 		t.Errorf("%d routes are seen", seen)
+	}
+}
+
+// TestR15TheHomeIsAskedUnlessItIsSlow: a group's home has its reads, others'
+// differ, and a home that is twice as slow as the best, or down, loses them.
+func TestR15TheHomeIsAskedUnlessItIsSlow(t *testing.T) {
+	s := newScripted(t)
+	for i := range s.links {
+		s.links[i].reads.out.Store(new(boxcar.Writer)) // up; nothing is sent here
+		s.links[i].reads.ewma.Store(1000 + int64(i))
+	}
+	choose := func() quorum.Member {
+		o := &readOp{g: s.group}
+		for i := range quorum.Member(6) {
+			o.mu.candidates = o.mu.candidates.Add(i)
+		}
+		m, _ := o.chooseLocked()
+		return m
+	}
+	for i := range 12 {
+		s.index = block.PGIndex(i)
+		if m := choose(); m != quorum.Member(i%6) {
+			t.Errorf("group %d is read from member %d", i, m)
+		}
+	}
+	s.index = 3
+	s.links[3].reads.ewma.Store(2500)
+	if m := choose(); m != 4 {
+		t.Errorf("with a slow home member %d is asked, not the next", m)
+	}
+	s.links[4].reads.out.Store(nil)
+	if m := choose(); m != 5 {
+		t.Errorf("with the next down member %d is asked", m)
+	}
+	s.links[5].reads.inFlight.Store(7)
+	if m := choose(); m != 0 {
+		t.Errorf("with seven reads before it member %d is asked", m)
 	}
 }

@@ -122,14 +122,11 @@ func (o *readOp) ask(b *batch) {
 	}
 }
 
-// homeBlocks is how many neighbouring blocks have one member as their home:
-// reads of them go there if that costs little, so that each daemon's page
-// cache holds a part of the volume, not all the same. It is 4 MiB.
-const homeBlocks = 1024
-
 // chooseLocked picks, among the members that can serve and were not tried,
-// the one where the read is expected back first, or the home of its blocks if
-// that takes less than twice as long (R15).
+// the one where the read is expected back first, or the group's home if that
+// takes less than twice as long (R15): then one daemon's page cache has what
+// is read often, not each of six a part of it, and its disk sees reads in the
+// order in which clients do them. Groups have different homes.
 func (o *readOp) chooseLocked() (quorum.Member, bool) {
 	var costs [quorum.MaxMembers]int64
 	var up quorum.Votes
@@ -141,7 +138,7 @@ func (o *readOp) chooseLocked() (quorum.Member, bool) {
 			least = min(least, costs[m])
 		}
 	}
-	home := int(o.block/homeBlocks) % len(o.g.links)
+	home := int(o.g.index) % len(o.g.links)
 	for i := range o.g.links { // from the home on
 		m := quorum.Member((home + i) % len(o.g.links))
 		if up.Has(m) && costs[m] <= 2*least {

@@ -9,7 +9,7 @@
 // daemons on two processors lose half of them to it. With a slack of 1 ms the
 // monitor comes by a thousand times a second at most, which still is ten times
 // more often than it needs (it preempts goroutines after 10 ms). See
-// docs/adr/0003.
+// docs/adr/0012.
 //
 // The slack belongs to a thread and is given to the threads that it makes. The
 // monitor is made before any code of ours runs, so the process starts itself
