@@ -36,7 +36,7 @@ func TestTwoOfSixKilled(t *testing.T) {
 	image := randomFile(t, imageBytes, 1)
 	conn := dial(t, c.URI(0, "v")) // the gateway keeps the volume while somebody is there
 	for off := block.Offset(0); off < block.Offset(imageBytes); off += 256 << 20 {
-		// A group is placed at its first write, on six nodes that are up.
+		// A group is placed at its first write: all of them on six nodes.
 		if err := conn.Write(bytes.Repeat([]byte{1}, block.Size), off); err != nil {
 			t.Fatal(err)
 		}
