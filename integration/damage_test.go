@@ -1,6 +1,7 @@
 package integration
 
 import (
+	"encoding/json"
 	"errors"
 	"os"
 	"path/filepath"
@@ -20,7 +21,7 @@ const damagedBytes = 32 * block.MiB
 // reads what it wrote, status and a metric tell of the damage (B3, S2, T14).
 func TestDamageIsMet(t *testing.T) {
 	for name, d := range map[string]struct {
-		place   func(t *testing.T, dir string) place
+		place   func(t *testing.T, dir, segment string) place
 		running bool // the byte changes under a daemon that runs
 	}{
 		"payload":                  {payloadPlace, false},
@@ -32,13 +33,15 @@ func TestDamageIsMet(t *testing.T) {
 			mustCreate(t, c, "v")
 			image := randomFile(t, damagedBytes, 2)
 			tool(t, "libnbd-bin", "nbdcopy", "--flush", image, c.URI(0, "v"))
-			victim := c.Segments[2]
+			// The one that clients read from: what lies in another's log is
+			// met only now and then before it is needed.
+			victim, segment := mustHome(t, c, "v")
 			log := filepath.Join(c.DataDir(victim), "log")
 			// A log can be looked into only while nobody has it open.
 			if err := victim.Stop(); err != nil {
 				t.Fatal(err)
 			}
-			at := d.place(t, log)
+			at := d.place(t, log, segment)
 			if !d.running {
 				at.flip(t)
 			}
@@ -124,10 +127,14 @@ var errFound = errors.New("found")
 
 // payloadPlace is in the middle of what a write of client data holds, some
 // way into the log.
-func payloadPlace(t *testing.T, dir string) (p place) {
+func payloadPlace(t *testing.T, dir, segment string) (p place) {
 	t.Helper()
+	number := -1
 	inspect(t, dir, func(b logstore.BatchInfo, r logstore.RecordInfo) bool {
-		if r.Type != "write" || r.Count < 8 || b.Batch < 20 {
+		if r.Type == "config" && r.SegmentID == segment {
+			number = r.Segment
+		}
+		if r.Type != "write" || r.Count < 8 || b.Batch < 4 || r.Segment != number {
 			return false
 		}
 		p = place{filepath.Join(dir, b.File), int64(r.Payload) + 3*block.Size + 1234}
@@ -137,16 +144,39 @@ func payloadPlace(t *testing.T, dir string) (p place) {
 }
 
 // descriptorPlace is in the descriptor of a record, in the header of a batch.
-func descriptorPlace(t *testing.T, dir string) (p place) {
+func descriptorPlace(t *testing.T, dir, _ string) (p place) {
 	t.Helper()
 	inspect(t, dir, func(b logstore.BatchInfo, r logstore.RecordInfo) bool {
-		if r.Type != "write" || b.Batch < 20 {
+		if r.Type != "write" || b.Batch < 4 {
 			return false
 		}
 		p = place{filepath.Join(dir, b.File), int64(b.Offset) + 64 + 9}
 		return true
 	})
 	return p
+}
+
+// mustHome is the daemon from which the first group of a volume is read, and
+// the segment that it has of it.
+func mustHome(t *testing.T, c *cluster.Cluster, volume string) (*cluster.Daemon, string) {
+	t.Helper()
+	out, err := c.Sextant(t.Context(), "pg", "show", volume, "0", "--output", "json")
+	if err != nil {
+		t.Fatal(err)
+	}
+	var group struct {
+		Segments []struct{ ID, Node string }
+	}
+	if err := json.Unmarshal([]byte(out), &group); err != nil || len(group.Segments) != 6 {
+		t.Fatalf("%v in %s", err, out)
+	}
+	for _, d := range c.Segments {
+		if d.Addr("node") == group.Segments[0].Node {
+			return d, group.Segments[0].ID
+		}
+	}
+	t.Fatalf("no daemon is node %s", group.Segments[0].Node)
+	return nil, ""
 }
 
 // inspect shows the records of a log until found says true, which it must.

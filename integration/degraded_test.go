@@ -236,6 +236,7 @@ func mustReadBack(tb testing.TB, uri, file string) {
 		tb.Fatal(err)
 	}
 	conn := dial(tb, uri)
+	defer conn.Close() // who reads over and over shall not run out of connections
 	errs := make([]error, atOnce)
 	var wg sync.WaitGroup
 	for i := range atOnce {

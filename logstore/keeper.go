@@ -103,6 +103,9 @@ type filler struct {
 const (
 	// aheadPages is how far ahead of the head the file is kept zero-written.
 	aheadPages = pageNo(32 * block.MiB / pageSize)
+	// hurryPages is how little of that may be left before the filler works
+	// without pauses.
+	hurryPages = pageNo(8 * block.MiB / pageSize)
 	// longFlush is from which mean length of batches on the filler rests:
 	// what a flush of new extents costs more is little beside the payload,
 	// and to write that twice would halve the disk.
@@ -163,6 +166,9 @@ func (f *filler) step(stop <-chan struct{}) bool {
 		}
 		pause(s.cfg.Clock, fillRetry, stop)
 		return false
+	}
+	if did && file.claims.hurry() {
+		return !stopped(stop)
 	}
 	return did && pause(s.cfg.Clock, fillPause, stop)
 }

@@ -1,6 +1,7 @@
 package segmentd
 
 import (
+	"math/rand/v2"
 	"strings"
 	"testing"
 
@@ -81,7 +82,7 @@ func TestR28FolderOfSomebodyElseIsRefused(t *testing.T) {
 	x.failsToStart(block.Mismatch, "boot count")
 
 	edit := func(from, to string) *daemon {
-		y := prepare(t, disk.CrashClone(nil, 0))
+		y := prepare(t, disk.CrashClone(rand.New(rand.NewPCG(1, 1)), 0))
 		raw := y.contents("/data/identity.json")
 		if !strings.Contains(raw, from) {
 			t.Fatalf("%q is not in %s", from, raw)

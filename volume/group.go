@@ -2,6 +2,7 @@ package volume
 
 import (
 	"sync"
+	"sync/atomic"
 
 	"github.com/sextantdisk/sextant/internal/block"
 	"github.com/sextantdisk/sextant/internal/boxcar"
@@ -18,8 +19,9 @@ type group struct {
 	index  block.PGIndex
 	cfg    metadata.PGConfig
 	quorum quorum.Config
-	links  []*link    // by member
-	tags   []wire.Tag // by member
+	links  []*link       // by member
+	tags   []wire.Tag    // by member
+	roam   atomic.Uint32 // reads that chose a member
 
 	mu struct {
 		sync.Mutex

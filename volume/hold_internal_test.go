@@ -220,12 +220,22 @@ func TestR15TheHomeIsAskedUnlessItIsSlow(t *testing.T) {
 		m, _ := o.chooseLocked()
 		return m
 	}
-	for i := range 12 {
+	for i := range 12 { // fewer than roamEvery
 		s.index = block.PGIndex(i)
 		if m := choose(); m != quorum.Member(i%6) {
 			t.Errorf("group %d is read from member %d", i, m)
 		}
 	}
+	seen := map[quorum.Member]int{}
+	s.links[2].reads.ewma.Store(int64(time.Hour))
+	for range 6 * roamEvery {
+		seen[choose()]++
+	}
+	if len(seen) != 6 || seen[5] < 5*roamEvery || seen[2] != 1 {
+		t.Errorf("members were asked this often: %v", seen)
+	}
+	s.links[2].reads.ewma.Store(1000)
+	s.roam.Store(0)
 	s.index = 3
 	s.links[3].reads.ewma.Store(2500)
 	if m := choose(); m != 4 {

@@ -28,7 +28,7 @@ type Node struct {
 	fsm       *fsm
 	soft      *soft
 	raft      *raft.Raft
-	transport *raft.NetworkTransport
+	transport *transport
 	store     *raftboltdb.BoltStore
 	grpc      *grpc.Server
 	verifier  verifier
@@ -240,6 +240,7 @@ func (n *Node) close() error {
 	if n.transport != nil {
 		errs = append(errs, n.transport.Close())
 		n.transport.CloseStreams()
+		n.transport.shut()
 	}
 	if n.stream != nil {
 		errs = append(errs, n.stream.Close())

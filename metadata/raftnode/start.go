@@ -95,9 +95,9 @@ func (n *Node) startRaft(leading chan<- bool) error {
 	if err != nil {
 		return block.Wrap(block.Invalid, err, "raft log cache")
 	}
-	n.transport = raft.NewNetworkTransportWithConfig(&raft.NetworkTransportConfig{
+	n.transport = &transport{NetworkTransport: raft.NewNetworkTransportWithConfig(&raft.NetworkTransportConfig{
 		Stream: n.stream, MaxPool: transportPool, Timeout: transportTimeout, Logger: logger, MsgpackUseNewTimeFormat: true,
-	})
+	})}
 	cfg := n.raftConfig()
 	cfg.Logger, cfg.NotifyCh = logger, leading
 	if err := n.bootstrap(cfg, cache, snapshots); err != nil {
