@@ -167,7 +167,7 @@ func mustHome(t *testing.T, c *cluster.Cluster, volume string) (*cluster.Daemon,
 	var group struct {
 		Segments []struct{ ID, Node string }
 	}
-	if err := json.Unmarshal([]byte(out), &group); err != nil || len(group.Segments) != 6 {
+	if err := json.Unmarshal(out, &group); err != nil || len(group.Segments) != 6 {
 		t.Fatalf("%v in %s", err, out)
 	}
 	for _, d := range c.Segments {
