@@ -96,10 +96,14 @@ func near(pieces []piece) int {
 }
 
 // fetchSpan reads pieces with one call; what is between them goes to waste.
+// All of a long read goes past the page cache, its short pieces as well: in the
+// order of the log they look like a sequential read to the kernel, which would
+// read megabytes ahead for each.
 func (r *ReadResult) fetchSpan(pieces []piece) error {
 	first := &pieces[0]
+	source := first.file.source(len(r.Sums)*block.Size, aligned(r.Buf))
 	if len(pieces) == 1 {
-		return first.file.read(r.at(first), first.page)
+		return readPages(source, first.file.name, r.at(first), first.page)
 	}
 	if r.junk == nil {
 		r.junk = alignedPages(1)
@@ -114,8 +118,7 @@ func (r *ReadResult) fetchSpan(pieces []piece) error {
 		r.vec = append(r.vec, r.at(p))
 		at = p.end()
 	}
-	total := int((at - first.page).bytes())
-	got, err := first.file.source(total, aligned(r.Buf)).ReadvAt(r.vec, first.page.at())
+	got, err := source.ReadvAt(r.vec, first.page.at())
 	clear(r.vec)
 	return readError(err, first.file.name, got, first.page)
 }
