@@ -60,11 +60,7 @@ func TestUnknownVolume(t *testing.T) {
 			t.Errorf("volume %q was opened", name)
 		}
 	}
-	conn, err := stamp.Dial(t.Context(), c.URI(0, "v"))
-	if err != nil {
-		t.Fatal(err)
-	}
-	defer conn.Close()
+	conn := dial(t, c.URI(0, "v"))
 	p := make([]byte, block.Size)
 	for off, want := range map[block.Offset]block.Kind{block.Offset(64 * block.MiB): block.NoSpace, ^block.Offset(0) - 4095: block.NoSpace} {
 		if err := conn.Write(p, off); !errors.Is(err, want) {
@@ -110,11 +106,7 @@ func TestTooFewNodes(t *testing.T) {
 	if _, err := c.Sextant(t.Context(), "volume", "create", "v", "--size", "64MiB", "--force"); err != nil {
 		t.Fatal(err)
 	}
-	conn, err := stamp.Dial(t.Context(), c.URI(0, "v"))
-	if err != nil {
-		t.Fatal(err)
-	}
-	defer conn.Close()
+	conn := dial(t, c.URI(0, "v"))
 	data := bytes.Repeat([]byte{7}, block.Size)
 	wrote := make(chan error, 1)
 	go func() { wrote <- conn.Write(data, 0) }()
@@ -143,11 +135,7 @@ func TestZonesBeyondThree(t *testing.T) {
 	t.Run("two nodes in each of four", func(t *testing.T) {
 		c := cluster.Start(t, cluster.Options{Segments: 8, Zones: 4, Extra: rollingLogs()})
 		mustCreate(t, c, "v")
-		conn, err := stamp.Dial(t.Context(), c.URI(0, "v"))
-		if err != nil {
-			t.Fatal(err)
-		}
-		defer conn.Close()
+		conn := dial(t, c.URI(0, "v"))
 		if err := conn.Write(bytes.Repeat([]byte{1}, block.Size), 0); err != nil {
 			t.Error(err)
 		}
@@ -166,11 +154,7 @@ func TestZonesBeyondThree(t *testing.T) {
 func TestClientVanishes(t *testing.T) {
 	c := cluster.Start(t, cluster.Options{Extra: rollingLogs()})
 	mustCreate(t, c, "v")
-	conn, err := stamp.Dial(t.Context(), c.URI(0, "v"))
-	if err != nil {
-		t.Fatal(err)
-	}
-	defer conn.Close()
+	conn := dial(t, c.URI(0, "v"))
 	const length = int(1 * block.MiB)
 	before := bytes.Repeat([]byte{1}, length)
 	if err := conn.Write(before, 0); err != nil {
@@ -317,11 +301,7 @@ func TestOneDiskFull(t *testing.T) {
 	if err := stop(); err != nil {
 		t.Fatal(err)
 	}
-	conn, err := stamp.Dial(t.Context(), c.URI(0, "v"))
-	if err != nil {
-		t.Fatal(err)
-	}
-	defer conn.Close()
+	dial(t, c.URI(0, "v"))
 	empty()
 	await(t, time.Minute, "healthy when there is room again", func() bool { return problems(t, c) == "" })
 	if n := tester.Counts(); n.Refused+n.Unknown != 0 {
@@ -336,11 +316,7 @@ func TestAllDisksFull(t *testing.T) {
 	c, tester := full(t, 6, 64*block.MiB)
 	// Keeps the volume open: opening it anew takes promises and an EPOCH_OPEN
 	// on the disk, so that would wait for room.
-	conn, err := stamp.Dial(t.Context(), c.URI(0, "v"))
-	if err != nil {
-		t.Fatal(err)
-	}
-	defer conn.Close()
+	conn := dial(t, c.URI(0, "v"))
 	stop := load(t.Context(), tester)
 	runFor(t, tester, 200)
 	var empty []func()

@@ -16,7 +16,6 @@ import (
 	"time"
 
 	"github.com/sextantdisk/sextant/integration/cluster"
-	"github.com/sextantdisk/sextant/integration/stamp"
 	"github.com/sextantdisk/sextant/internal/block"
 )
 
@@ -103,11 +102,7 @@ func documented(tb testing.TB, section string) map[string]string {
 func TestMetricsAreDocumented(t *testing.T) {
 	c := cluster.Start(t, cluster.Options{Extra: rollingLogs()})
 	mustCreate(t, c, "v")
-	conn, err := stamp.Dial(t.Context(), c.URI(0, "v"))
-	if err != nil {
-		t.Fatal(err)
-	}
-	defer conn.Close()
+	conn := dial(t, c.URI(0, "v"))
 	if err := conn.Write(bytes.Repeat([]byte{1}, 3*block.Size), 0); err != nil {
 		t.Fatal(err)
 	}
@@ -134,11 +129,7 @@ func TestMetricsAreDocumented(t *testing.T) {
 func TestMetricsTell(t *testing.T) {
 	c := cluster.Start(t, cluster.Options{Extra: rollingLogs()})
 	mustCreate(t, c, "v")
-	conn, err := stamp.Dial(t.Context(), c.URI(0, "v"))
-	if err != nil {
-		t.Fatal(err)
-	}
-	defer conn.Close()
+	conn := dial(t, c.URI(0, "v"))
 	const writes = 10
 	for i := range writes {
 		if err := conn.Write(bytes.Repeat([]byte{1}, 2*block.Size), block.Offset(i*2*block.Size)); err != nil {

@@ -34,8 +34,7 @@ func benchStore(b *testing.B) *Store {
 	must(b, err)
 	b.Cleanup(func() { must(b, s.Close()) })
 	head := s.head.file
-	_, err = s.filer.wipe(s.head.writer, head.name, s.head.next, head.header.pages) // as after the first lap
-	must(b, err)
+	must(b, s.filer.wipe(s.head.writer, head.name, s.head.next, head.header.pages)) // as after the first lap
 	must(b, s.head.writer.SyncMeta())
 	return s
 }
@@ -47,7 +46,7 @@ func BenchmarkRawDisk(b *testing.B) {
 	f, err := fs.OpenFile(filepath.Join(benchDir(b), "raw"), vfs.Create|vfs.Direct)
 	must(b, err)
 	defer f.Close()
-	for at := block.ByteCount(0); at < size; at += zeroChunk.bytes() {
+	for at := block.ByteCount(0); at < size; at += growStep.bytes() {
 		must(b, f.WritevAt([][]byte{zeroes()}, vfs.Offset(at)))
 	}
 	must(b, f.SyncMeta())

@@ -66,13 +66,6 @@ func (c *claims) put(ok bool) {
 	close(c.mu.done)
 }
 
-// hurry tells that the leader will soon be where nothing is zero-written.
-func (c *claims) hurry() bool {
-	c.mu.Lock()
-	defer c.mu.Unlock()
-	return c.mu.filled < c.mu.taken+fillGap+hurryPages
-}
-
 // ahead is how many pages behind the leader's are zero-written.
 func (c *claims) ahead() pageNo {
 	c.mu.Lock()

@@ -101,3 +101,54 @@ func TestMemoryMayRot(t *testing.T) {
 		t.Fatalf("damage %v", s.Damage())
 	}
 }
+
+// twoFacedFS gives other bytes through the page cache than past it.
+type twoFacedFS struct {
+	vfs.FS
+	cache vfs.FS // what the page cache has; nil: what the disk has
+}
+
+type cachedFile struct {
+	vfs.File
+	fs   *twoFacedFS
+	name string
+}
+
+func (f *twoFacedFS) OpenFile(name string, mode vfs.Mode) (vfs.File, error) {
+	file, err := f.FS.OpenFile(name, mode)
+	if mode != vfs.ReadOnly || err != nil {
+		return file, err
+	}
+	return cachedFile{file, f, name}, nil
+}
+
+func (f cachedFile) ReadAt(p []byte, off vfs.Offset) (int, error) {
+	if f.fs.cache == nil {
+		return f.File.ReadAt(p, off)
+	}
+	file, err := f.fs.cache.OpenFile(f.name, vfs.ReadOnly)
+	if err != nil {
+		return 0, err
+	}
+	return file.ReadAt(p, off)
+}
+
+// TestS2MendingLooksAtTheDisk: a block that is rotten on the disk is mended
+// though the page cache still has it whole.
+func TestS2MendingLooksAtTheDisk(t *testing.T) {
+	disk := newDisk()
+	fs := &twoFacedFS{FS: disk}
+	s := open(t, fs, small())
+	g := create(t, s, 1)
+	r := write(lsn(1, 1), 0, 4, 1)
+	put(t, g, r)
+	must(t, s.mark())
+	fs.cache = crash(disk)
+	all, _ := batches(t, crash(disk))
+	rot(t, disk, all[1].File, all[1].Offset+all[1].Header+77)
+	must(t, g.Mend(4, r.Payload))
+	fs.cache = nil
+	if owner(t, g, lsn(1, 1), 4) != lsn(1, 1) {
+		t.Fatal("the block was not mended")
+	}
+}

@@ -37,12 +37,8 @@ type filer struct {
 	}
 }
 
-const (
-	// growStep is how much is zero-written at a time.
-	growStep = pageNo(1 * block.MiB / pageSize)
-	// zeroChunk is what one zero-write covers.
-	zeroChunk = pageNo(1 * block.MiB / pageSize)
-)
+// growStep is how much is zero-written at a time.
+const growStep = pageNo(1 * block.MiB / pageSize)
 
 func newFiler(fs vfs.FS, dir string, disk block.DiskID, cfg *Config) *filer {
 	r := &filer{fs: fs, dir: dir, disk: disk, fileSize: cfg.FileSize, capacity: cfg.Capacity}
@@ -217,22 +213,21 @@ func writeHeader(w vfs.File, h *fileHeader, name string) error {
 	return diskError(w.SyncMeta(), "syncing", name)
 }
 
-// wipe writes zeroes to pages [from, to); nothing is durable yet. It returns
-// to.
-func (r *filer) wipe(w vfs.File, name string, from, to pageNo) (pageNo, error) {
+// wipe writes zeroes to pages [from, to); nothing is durable yet.
+func (r *filer) wipe(w vfs.File, name string, from, to pageNo) error {
 	buf := zeroes()
-	for p := from; p < to; p += zeroChunk {
-		n := min(zeroChunk, to-p)
+	for p := from; p < to; p += growStep {
+		n := min(growStep, to-p)
 		if err := w.WritevAt([][]byte{buf[:n*pageSize]}, p.at()); err != nil {
-			return from, diskError(err, "zero-writing", name)
+			return diskError(err, "zero-writing", name)
 		}
 	}
-	return to, nil
+	return nil
 }
 
-// zeroes is zeroChunk pages of zeroes, aligned, shared, not to be written to.
+// zeroes is growStep pages of zeroes, aligned, shared, not to be written to.
 var zeroes = sync.OnceValue(func() []byte {
-	b := slab.Get(int(zeroChunk) * pageSize).Bytes()
+	b := slab.Get(int(growStep) * pageSize).Bytes()
 	clear(b)
 	return b
 })

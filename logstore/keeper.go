@@ -167,7 +167,7 @@ func (f *filler) step(stop <-chan struct{}) bool {
 		pause(s.cfg.Clock, fillRetry, stop)
 		return false
 	}
-	if did && file.claims.hurry() {
+	if did && file.claims.ahead() < fillGap+hurryPages {
 		return !stopped(stop)
 	}
 	return did && pause(s.cfg.Clock, fillPause, stop)
@@ -216,7 +216,7 @@ func (f *filler) ahead(file *logFile) (did bool, err error) {
 	if err != nil {
 		return false, diskError(err, "opening", file.name)
 	}
-	_, err = r.wipe(w, file.name, from, to)
+	err = r.wipe(w, file.name, from, to)
 	if cerr := w.Close(); err == nil {
 		err = diskError(cerr, "closing", file.name)
 	}
@@ -253,7 +253,9 @@ func (f *filler) fill(full, name string, stop <-chan struct{}) error {
 	}
 	pages := pageNo(r.fileSize / pageSize)
 	for done := pageNo(0); done < pages && err == nil && !stopped(stop); {
-		done, err = r.wipe(w, name, done, min(done+growStep, pages))
+		end := min(done+growStep, pages)
+		err = r.wipe(w, name, done, end)
+		done = end
 		f.rest(pages-done, stop)
 	}
 	if err == nil {

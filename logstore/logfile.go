@@ -24,8 +24,6 @@ type logFile struct {
 	reader vfs.File // through the page cache
 	past   direct   // past it
 	refs   atomic.Int32
-	// short: it was found shorter than its header says.
-	short bool
 	// claims keep who appends and who zero-writes ahead apart.
 	claims claims
 	// end is the page behind the last batch that is durable and applied.
@@ -123,21 +121,28 @@ func (f *logFile) read(p []byte, from pageNo) error {
 
 // source is what to read n bytes from that memory does not have.
 func (f *logFile) source(n int, aligned bool) vfs.File {
-	if n >= pastCacheFrom && aligned {
-		if d := f.past.get(); d != nil {
-			return d
-		}
+	if n < pastCacheFrom {
+		return f.reader
+	}
+	return f.pastCache(aligned)
+}
+
+// pastCache is the descriptor past the page cache, if there is one that can
+// read into such memory.
+func (f *logFile) pastCache(aligned bool) vfs.File {
+	if d := f.past.get(); d != nil && aligned {
+		return d
 	}
 	return f.reader
 }
 
-// readAgain is read past the page cache, if that is possible: for who doubts
-// what memory gave.
-func (f *logFile) readAgain(p []byte, from pageNo) error {
-	if d := f.past.get(); d != nil && aligned(p) {
-		return readPages(d, f.name, p, from)
+// again reads one block past the page cache, for who doubts what memory gave,
+// and gives its checksum.
+func (f *logFile) again(dst []byte, page pageNo) (block.Sum, error) {
+	if err := readPages(f.pastCache(aligned(dst)), f.name, dst, page); err != nil {
+		return 0, err
 	}
-	return readPages(f.reader, f.name, p, from)
+	return block.Checksum(dst), nil
 }
 
 func readPages(r vfs.File, name string, p []byte, from pageNo) error {
@@ -210,16 +215,7 @@ func openLogFile(fs vfs.FS, dir, name string) (f *logFile, bad int, err error) {
 		reader.Close()
 		return nil, bad, err
 	}
-	f = newLogFile(fs, dir, name, h, reader)
-	size, err := reader.Size()
-	if err != nil {
-		reader.Close()
-		return nil, 0, block.Wrap(block.Unavailable, err, "log file cannot be examined")
-	}
-	if pages := pageNo(size / pageSize); pages < h.pages {
-		f.short = true
-	}
-	return f, bad, nil
+	return newLogFile(fs, dir, name, h, reader), bad, nil
 }
 
 func readHeader(r vfs.File, name string) (h fileHeader, bad int, err error) {

@@ -30,7 +30,8 @@ func (g *Segment) Mend(b block.Index, payload []byte) error {
 	return g.store.own(g, &ownRecord{d: d, sums: []block.Sum{f.sum}, payload: payload})
 }
 
-// sound reads what lies at a location and tells whether it has its checksum.
+// sound tells whether what lies at a location on the disk has its checksum;
+// memory may have a copy that is better, or worse.
 func (g *Segment) sound(f found) bool {
 	file := g.store.files.Load().bySeq[f.loc.file]
 	if file == nil || !file.pin() {
@@ -39,7 +40,8 @@ func (g *Segment) sound(f found) bool {
 	defer func() { _ = file.unpin() }() // the last one closes a file that was only read
 	buf := slab.Get(block.Size)
 	defer buf.Release()
-	return file.read(buf.Bytes(), pageNo(f.loc.page)) == nil && block.Checksum(buf.Bytes()) == f.sum
+	sum, err := file.again(buf.Bytes(), pageNo(f.loc.page))
+	return err == nil && sum == f.sum
 }
 
 // newest is where block b is as of the SCL.

@@ -183,11 +183,9 @@ func (s *Store) resume(end logEnd) error {
 	if err != nil {
 		return diskError(err, "opening", end.file.name)
 	}
-	if end.file.short { // made by an older version, which let files grow
-		if err := s.lengthen(w, end.file); err != nil {
-			w.Close()
-			return err
-		}
+	if err := lengthen(w, end.file); err != nil {
+		w.Close()
+		return err
 	}
 	end.file.claims.mu.taken = end.page
 	end.file.end.Store(uint32(end.page))
@@ -196,8 +194,16 @@ func (s *Store) resume(end logEnd) error {
 	return nil
 }
 
-// lengthen makes the head file as long as its header says.
-func (s *Store) lengthen(w vfs.File, f *logFile) error {
+// lengthen makes the head file as long as its header says, if it is not: an
+// older version let files grow.
+func lengthen(w vfs.File, f *logFile) error {
+	size, err := w.Size()
+	if err != nil {
+		return diskError(err, "examining", f.name)
+	}
+	if size >= f.header.pages.bytes() {
+		return nil
+	}
 	if err := w.Allocate(f.header.pages.bytes()); err != nil {
 		return diskError(err, "taking space for", f.name)
 	}

@@ -134,10 +134,10 @@ func (g *Segment) verify(r *ReadResult) error {
 // doubt reads a block whose checksum is wrong once more, past the page cache:
 // memory can rot, too, and that is no damage of the disk.
 func (g *Segment) doubt(f *logFile, page pageNo, b block.Index, want block.Sum, dst []byte) error {
-	if err := f.readAgain(dst, page); err != nil {
+	got, err := f.again(dst, page)
+	if err != nil {
 		return err
 	}
-	got := block.Checksum(dst)
 	if got == want {
 		g.store.cfg.Logger.Error("the page cache gave a damaged block, the disk has it whole; test this machine's memory",
 			"segment", g.id, "file", f.name, "offset", page.bytes())

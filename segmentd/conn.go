@@ -166,9 +166,14 @@ func (c *conn) send(head, payload []byte, owner *slab.Buffer) {
 
 // refuse answers a request with an error.
 func (c *conn) refuse(tag wire.Tag, err error) {
-	c.s.counters.Refused.Add(1)
-	m := wire.Refuse{Kind: block.KindOf(err), Message: err.Error()}
+	m := c.s.refusal(err)
 	c.send(m.Append(c.head[:0], tag), nil, nil)
+}
+
+// refusal counts and makes the answer to a request that fails.
+func (s *Server) refusal(err error) wire.Refuse {
+	s.counters.Refused.Add(1)
+	return wire.Refuse{Kind: block.KindOf(err), Message: err.Error()}
 }
 
 func (c *conn) refuseWith(tag wire.Tag, m *wire.Refuse) {

@@ -59,10 +59,7 @@ var readOps = sync.Pool{New: func() any { return new(readOp) }}
 
 // newReadOp makes one, with a buffer of n blocks.
 func newReadOp(c *conn, tag wire.Tag, host *hosted, n block.Count) *readOp {
-	o, ok := readOps.Get().(*readOp)
-	if !ok {
-		o = new(readOp)
-	}
+	o := readOps.Get().(*readOp)
 	o.c, o.tag, o.host = c, tag, host
 	if n > 0 {
 		o.buf = slab.Get(int(n) * block.Size)
@@ -98,7 +95,7 @@ func (o *readOp) answer(err error) {
 		if errors.Is(err, block.Corrupt) {
 			c.log.Error("damaged block found", "segment", o.host.log.ID(), "err", err)
 		}
-		m := wire.Refuse{Kind: block.KindOf(err), Message: err.Error()}
+		m := c.s.refusal(err)
 		o.head = m.Append(o.head[:0], o.tag)
 		_ = c.w.Queue(o.head, nil, nil) // a broken connection shows at the reader
 		return

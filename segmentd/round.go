@@ -110,7 +110,7 @@ func (r *round) finish() {
 		}
 		if err := f.ticket.Wait(); err != nil {
 			c.log.Error("segment takes no records", "segment", f.host.log.ID(), "err", err)
-			m := wire.Refuse{Kind: block.KindOf(err), Message: err.Error()}
+			m := c.s.refusal(err)
 			r.send(m.Append(r.head[:0], f.tag))
 			r.dropAck(f.host)
 		}

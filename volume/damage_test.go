@@ -112,6 +112,19 @@ type answered chan error
 
 func (a answered) pieceDone(_ *batch, err error) { a <- err }
 
+// wantGood waits until the read ends, which it must with the bytes p.
+func (a answered) wantGood(t *testing.T, o *readOp, p []byte) {
+	t.Helper()
+	select {
+	case err := <-a:
+		if err != nil || differ(o.dst, p) >= 0 {
+			t.Errorf("ended with %v", err)
+		}
+	case <-clock.Real().After(patience):
+		t.Fatal("the read was never told how it ended")
+	}
+}
+
 // TestB3GoodAnswerDuringABadOne: a good answer that comes while a damaged one
 // is being looked at is thrown away; its daemon is asked again then.
 func TestB3GoodAnswerDuringABadOne(t *testing.T) {
@@ -153,14 +166,7 @@ func TestB3GoodAnswerDuringABadOne(t *testing.T) {
 		eventually(t, "node 1's answer", func() bool { return x.links[1].reads.inFlight.Load() == 0 })
 		bad()
 		b.run()
-		select {
-		case err := <-told:
-			if err != nil || differ(o.dst, p) >= 0 {
-				t.Errorf("ended with %v", err)
-			}
-		case <-clock.Real().After(patience):
-			t.Fatal("the read was never told how it ended")
-		}
+		told.wantGood(t, o, p)
 	}
 }
 
@@ -185,14 +191,7 @@ func TestB3SkippedWhenNobodyElseIsLeft(t *testing.T) {
 	var b batch
 	o.skipped(&b, x.links[1])
 	b.run()
-	select {
-	case err := <-told:
-		if err != nil || differ(o.dst, p) >= 0 {
-			t.Errorf("ended with %v", err)
-		}
-	case <-clock.Real().After(patience):
-		t.Fatal("the read was never told how it ended")
-	}
+	told.wantGood(t, o, p)
 }
 
 // TestB3SumsAreMadeFromTheClientsBytes: what reaches the segments has the sums

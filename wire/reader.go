@@ -114,6 +114,7 @@ func (r *Reader) Payload(dst []byte) error { return r.fill(dst) }
 
 // Skip throws n bytes of payload away.
 func (r *Reader) Skip(n int) error {
+	r.long = false // what is thrown away may go through the buffer, in few reads
 	for {
 		k := min(n, r.to-r.from)
 		r.from += k

@@ -70,7 +70,7 @@ var table = map[string]place{
 	"internal/clock": {level: 0, why: "time as an interface; the only place that reads the machine's clock for the core"},
 	"internal/invariant": {level: 0, may: []string{"internal/block"},
 		why: "assertions are called from everywhere"},
-	"internal/vfs": {level: 0, may: []string{"internal/block"}, third: []string{unixPath},
+	"internal/vfs": {level: 0, may: []string{"internal/block", "internal/slab"}, third: []string{unixPath},
 		why: "the only door to files"},
 	"internal/vfs/memfs": {level: 0, may: []string{"internal/block", "internal/vfs"}, noFiles: true,
 		why: "a disk in memory that can crash"},

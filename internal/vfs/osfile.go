@@ -3,11 +3,11 @@ package vfs
 import (
 	"errors"
 	"io"
-	"unsafe"
 
 	"golang.org/x/sys/unix"
 
 	"github.com/sextantdisk/sextant/internal/block"
+	"github.com/sextantdisk/sextant/internal/slab"
 )
 
 // osFile is a file descriptor. It is not an os.File, because that one's
@@ -145,8 +145,10 @@ func (f *osFile) Allocate(size block.ByteCount) error {
 
 // writeZeroes is Allocate by writing.
 func (f *osFile) writeZeroes(from, to block.ByteCount) error {
-	raw := make([]byte, zeroStep+DirectAlign)
-	zeroes := raw[-uintptr(unsafe.Pointer(&raw[0]))%DirectAlign:][:zeroStep]
+	buf := slab.Get(int(zeroStep))
+	defer buf.Release()
+	zeroes := buf.Bytes()
+	clear(zeroes)
 	for ; from < to; from += zeroStep {
 		n := min(zeroStep, to-from)
 		if err := f.WritevAt([][]byte{zeroes[:n]}, Offset(from)); err != nil {

@@ -125,20 +125,26 @@ func TestCloseHandsOver(t *testing.T) {
 	}
 }
 
+// wantFailure waits until a member gives up, which it must for such a reason.
+func wantFailure(t *testing.T, n *Node, kind error, who string) {
+	t.Helper()
+	select {
+	case <-n.Failed():
+	case <-within(t).Done():
+		t.Fatalf("%s was let in", who)
+	}
+	if err := n.Err(); !errors.Is(err, kind) {
+		t.Fatalf("%s: %v", who, err)
+	}
+}
+
 func TestFiveMembersSurviveTwo(t *testing.T) {
 	t.Parallel()
 	nodes, _ := grow(t, 5, nil)
 	sixth := loopback("m6", t.TempDir())
 	sixth.Join = []string{nodes[0].Addr()}
 	n := start(t, sixth)
-	select {
-	case <-n.Failed():
-	case <-within(t).Done():
-		t.Fatal("a sixth member was let in")
-	}
-	if err := n.Err(); !errors.Is(err, block.Exists) {
-		t.Fatalf("a sixth member: %v", err)
-	}
+	wantFailure(t, n, block.Exists, "a sixth member")
 	n.Close()
 	c := client(t, addresses(nodes)...)
 	create(t, c, "v", block.MiB)
@@ -277,14 +283,7 @@ func TestMemberWithAnotherFolderIsRefused(t *testing.T) {
 	empty := configs[lost]
 	empty.Dir, empty.Join = t.TempDir(), []string{nodes[(lost+1)%3].Addr(), nodes[(lost+2)%3].Addr()}
 	n := start(t, empty)
-	select {
-	case <-n.Failed():
-	case <-within(t).Done():
-		t.Fatal("it was let in")
-	}
-	if err := n.Err(); !errors.Is(err, block.Mismatch) {
-		t.Fatalf("an empty folder under a known id: %v", err)
-	}
+	wantFailure(t, n, block.Mismatch, "an empty folder under a known id")
 }
 
 func TestOnlyMemberIsNotRemoved(t *testing.T) {
