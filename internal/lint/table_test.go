@@ -37,7 +37,7 @@ var nouns = []string{
 }
 
 // testKit may be imported by the tests of every package.
-var testKit = []string{"internal/testutil", "internal/vfs", "internal/vfs/memfs", "internal/vfs/faultfs"}
+var testKit = []string{"internal/testutil", "internal/vfs", "internal/vfs/memfs", "internal/vfs/faultfs", "internal/vfs/vfstest"}
 
 // testLibraries are modules that only tests may import.
 var testLibraries = []string{
@@ -74,8 +74,10 @@ var table = map[string]place{
 		why: "the only door to files"},
 	"internal/vfs/memfs": {level: 0, may: []string{"internal/block", "internal/vfs"}, noFiles: true,
 		why: "a disk in memory that can crash"},
-	"internal/vfs/faultfs": {level: 0, may: []string{"internal/block", "internal/vfs", "internal/clock"}, noFiles: true,
+	"internal/vfs/faultfs": {level: 0, may: []string{"internal/block", "internal/slab", "internal/vfs"}, noFiles: true,
 		why: "a disk that fails by rule"},
+	"internal/vfs/vfstest": {level: 0, may: []string{"internal/block", "internal/vfs", "internal/vfs/memfs"},
+		why: "runs a test on each kind of disk"},
 	"internal/timerslack": {level: 0, may: []string{"internal/block"}, third: []string{unixPath},
 		why: "the kernel's slack with timers is set before anything else runs"},
 	"internal/lint":      {level: 0, why: "it reads the tree, it is no part of the product"},

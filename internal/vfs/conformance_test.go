@@ -13,12 +13,13 @@ import (
 	"github.com/sextantdisk/sextant/internal/vfs"
 	"github.com/sextantdisk/sextant/internal/vfs/faultfs"
 	"github.com/sextantdisk/sextant/internal/vfs/memfs"
+	"github.com/sextantdisk/sextant/internal/vfs/vfstest"
 )
 
 // implementations are the file systems that must behave alike.
 func implementations(t *testing.T, run func(t *testing.T, f vfs.FS, dir string)) {
 	t.Run("os", func(t *testing.T) { run(t, vfs.OS(), t.TempDir()) })
-	t.Run("memfs", func(t *testing.T) { run(t, memfs.New(0), "/") })
+	vfstest.Each(t, run)
 	t.Run("faultfs", func(t *testing.T) { run(t, faultfs.Wrap(memfs.New(0)), "/") })
 }
 
@@ -175,6 +176,9 @@ func TestConformanceLock(t *testing.T) {
 			t.Fatalf("second lock: %v", err)
 		}
 		must(t, l.Close())
+		if _, err := f.Lock(path.Join(dir, "nowhere", "LOCK")); !errors.Is(err, fs.ErrNotExist) {
+			t.Fatalf("lock in no folder: %v", err)
+		}
 		l, err = f.Lock(name)
 		must(t, err)
 		must(t, l.Close())

@@ -50,7 +50,7 @@ type FS interface {
 	Stat(name string) (block.ByteCount, error)
 	// Lock takes an exclusive lock that is named by a file, which is made
 	// if need be, and held until Close or the end of the process. Error:
-	// ErrLocked when somebody else has it.
+	// ErrLocked when somebody else has it; fs.ErrNotExist without a folder.
 	Lock(name string) (io.Closer, error)
 	// Space tells how much room the disk under dir has.
 	Space(dir string) (Space, error)

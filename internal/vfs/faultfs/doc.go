@@ -1,5 +1,6 @@
 // Package faultfs wraps a file system so that chosen operations fail: with an
-// error, after a short write, with flipped bits in what is read, or late.
+// error (EIO, ENOSPC), after a short write, with flipped bits in what is read
+// or written, at the wrong place, not at all though they say so, or late.
 //
 // What fails is said by rules, looked at in order: the first one whose
 // operation and file match, and that has not acted as often as it may, acts.

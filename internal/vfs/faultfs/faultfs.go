@@ -7,6 +7,7 @@ import (
 	"sync"
 
 	"github.com/sextantdisk/sextant/internal/block"
+	"github.com/sextantdisk/sextant/internal/slab"
 	"github.com/sextantdisk/sextant/internal/vfs"
 )
 
@@ -45,9 +46,16 @@ type Rule struct {
 
 	// Err is returned instead of doing the operation.
 	Err error
-	// Short lets a Write that fails with Err write this many bytes first.
+	// Short lets a Write that fails with Err, or is lost, write this many
+	// bytes first.
 	Short int
-	// Rot changes what a Read has read; the call succeeds.
+	// Lose makes a Write, Sync or SyncMeta succeed without being done, as a
+	// disk that lies does.
+	Lose bool
+	// Shift makes a Write succeed that many bytes behind where it should go.
+	Shift vfs.Offset
+	// Rot changes what a Read has read, or what a Write writes (not the
+	// caller's memory); the call succeeds.
 	Rot func(p []byte, off vfs.Offset)
 	// Stall is waited for before the operation goes on: with Err if it is
 	// set, else unharmed.
@@ -251,33 +259,53 @@ func (f *file) ReadCached([]byte, vfs.Offset) int { return 0 }
 
 func (f *file) WritevAt(bufs [][]byte, off vfs.Offset) error {
 	r, err := f.fs.fault(Write, f.name)
-	if err == nil {
-		return f.File.WritevAt(bufs, off)
-	}
-	left := r.Short
-	for _, p := range bufs {
-		p = p[:min(left, len(p))]
-		if len(p) == 0 {
-			break
-		}
-		if werr := f.File.WritevAt([][]byte{p}, off); werr != nil {
+	if err != nil || r.Lose {
+		if werr := f.File.WritevAt(head(bufs, r.Short), off); werr != nil {
 			return werr
 		}
-		off += vfs.Offset(len(p))
-		left -= len(p)
+		return err
 	}
-	return err
+	if r.Rot != nil {
+		bufs = rotten(bufs, off, r.Rot)
+	}
+	return f.File.WritevAt(bufs, off+r.Shift)
+}
+
+// head is the first n bytes of bufs.
+func head(bufs [][]byte, n int) (all [][]byte) {
+	for _, p := range bufs {
+		p = p[:min(n, len(p))]
+		all = append(all, p)
+		n -= len(p)
+	}
+	return all
+}
+
+// rotten is a copy of bufs that rot has changed, in memory that a Direct file
+// takes.
+func rotten(bufs [][]byte, off vfs.Offset, rot func([]byte, vfs.Offset)) (all [][]byte) {
+	for _, p := range bufs {
+		if len(p) == 0 {
+			continue
+		}
+		c := slab.Get(len(p)).Bytes() // never given back: the collector takes it
+		copy(c, p)
+		rot(c, off)
+		all = append(all, c)
+		off += vfs.Offset(len(c))
+	}
+	return all
 }
 
 func (f *file) Sync() error {
-	if _, err := f.fs.fault(Sync, f.name); err != nil {
+	if r, err := f.fs.fault(Sync, f.name); err != nil || r.Lose {
 		return err
 	}
 	return f.File.Sync()
 }
 
 func (f *file) SyncMeta() error {
-	if _, err := f.fs.fault(SyncMeta, f.name); err != nil {
+	if r, err := f.fs.fault(SyncMeta, f.name); err != nil || r.Lose {
 		return err
 	}
 	return f.File.SyncMeta()

@@ -86,3 +86,93 @@ func TestStallWaits(t *testing.T) {
 		t.Fatal(err)
 	}
 }
+
+func content(t *testing.T, file vfs.File) string {
+	t.Helper()
+	size, err := file.Size()
+	if err != nil {
+		t.Fatal(err)
+	}
+	p := make([]byte, size)
+	if _, err := file.ReadAt(p, 0); err != nil {
+		t.Fatal(err)
+	}
+	return string(p)
+}
+
+func TestMisdirectedWrite(t *testing.T) {
+	f, file := open(t)
+	f.Add(faultfs.Rule{Ops: faultfs.Write, Skip: 1, Times: 1, Shift: 4})
+	for _, p := range []string{"abcdefgh", "XY", "Z"} {
+		if err := file.WritevAt([][]byte{[]byte(p)}, 1); err != nil {
+			t.Fatal(err)
+		}
+	}
+	if got := content(t, file); got != "\x00ZbcdXYgh" {
+		t.Fatalf("%q", got)
+	}
+}
+
+func TestLostWriteAndSync(t *testing.T) {
+	disk := memfs.New(0)
+	f := faultfs.Wrap(disk)
+	file, err := f.OpenFile("/log-1", vfs.Create)
+	if err != nil {
+		t.Fatal(err)
+	}
+	write := func(p string) {
+		t.Helper()
+		if err := file.WritevAt([][]byte{[]byte(p)}, 0); err != nil {
+			t.Fatal(err)
+		}
+	}
+	write("aaaa")
+	remove := f.Add(faultfs.Rule{Ops: faultfs.Write, Lose: true, Short: 2})
+	write("bbbb")
+	if got := content(t, file); got != "bbaa" {
+		t.Fatalf("%q", got)
+	}
+	remove()
+	remove = f.Add(faultfs.Rule{Ops: faultfs.Sync | faultfs.SyncMeta, Lose: true})
+	if err := errors.Join(file.SyncMeta(), file.Sync()); err != nil {
+		t.Fatal(err)
+	}
+	if disk.Unsynced() < 2 { // the length and the sector
+		t.Fatal("a sync that was lost did something")
+	}
+	remove()
+	if err := errors.Join(file.SyncMeta(), disk.SyncDir("/")); err != nil || disk.Unsynced() != 0 {
+		t.Fatalf("%d things are not durable, %v", disk.Unsynced(), err)
+	}
+}
+
+func TestRotOfWritesLeavesTheCallersMemory(t *testing.T) {
+	f, file := open(t)
+	f.Add(faultfs.Rule{Ops: faultfs.Write, Rot: func(p []byte, off vfs.Offset) {
+		if off == 3 {
+			p[1] ^= 1
+		}
+	}})
+	mine := [][]byte{[]byte("abc"), []byte("ab")}
+	if err := file.WritevAt(mine, 0); err != nil {
+		t.Fatal(err)
+	}
+	if got := content(t, file); got != "abcac" || string(mine[1]) != "ab" {
+		t.Fatalf("%q on the disk, %q in memory", got, mine)
+	}
+}
+
+func TestNoSpaceByRule(t *testing.T) {
+	f, file := open(t)
+	remove := f.Add(faultfs.Rule{Ops: faultfs.Allocate | faultfs.Create | faultfs.Truncate, Err: syscall.ENOSPC})
+	_, err := f.OpenFile("/log-2", vfs.Create)
+	for name, err := range map[string]error{"create": err, "allocate": file.Allocate(9), "truncate": file.Truncate(9)} {
+		if !errors.Is(err, syscall.ENOSPC) {
+			t.Fatalf("%s: %v", name, err)
+		}
+	}
+	remove()
+	if err := file.Allocate(9); err != nil {
+		t.Fatal(err)
+	}
+}

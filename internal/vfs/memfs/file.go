@@ -9,14 +9,6 @@ import (
 	"github.com/sextantdisk/sextant/internal/vfs"
 )
 
-// inode is a file's content, as programs see it and as the disk has it.
-type inode struct {
-	data    []byte // now
-	durable []byte // at most as long as data was at a SyncMeta
-	// dirty has the sectors in which data may differ from durable.
-	dirty map[int]struct{}
-}
-
 // file is an open inode. The disk's lock guards it.
 type file struct {
 	fs     *FS
@@ -30,6 +22,17 @@ func (f *file) Direct() bool { return f.mode&vfs.Direct != 0 }
 
 func (f *file) check(op string) error {
 	if f.closed {
+		return fail(op, f.name, syscall.EBADF)
+	}
+	return nil
+}
+
+// checkWrite is check for what changes the file.
+func (f *file) checkWrite(op string) error {
+	if err := f.check(op); err != nil {
+		return err
+	}
+	if f.mode&(vfs.ReadWrite|vfs.Create) == 0 {
 		return fail(op, f.name, syscall.EBADF)
 	}
 	return nil
@@ -53,13 +56,7 @@ func (f *file) ReadAt(p []byte, off vfs.Offset) (int, error) {
 	if off < 0 || !f.aligned(p, off) {
 		return 0, fail("pread", f.name, syscall.EINVAL)
 	}
-	if len(p) == 0 {
-		return 0, nil
-	}
-	if off >= vfs.Offset(len(f.node.data)) {
-		return 0, io.EOF
-	}
-	n := copy(p, f.node.data[off:])
+	n := f.node.data.readAt(p, int(off))
 	if n < len(p) {
 		return n, io.EOF
 	}
@@ -87,61 +84,28 @@ func (f *file) ReadCached(p []byte, off vfs.Offset) int {
 	if f.Direct() {
 		return 0
 	}
-	n, err := f.ReadAt(p, off)
-	if err != nil {
-		return 0
-	}
+	n, _ := f.ReadAt(p, off) // an error is for ReadAt's caller
 	return n
 }
 
 func (f *file) WritevAt(bufs [][]byte, off vfs.Offset) error {
 	f.fs.mu.Lock()
 	defer f.fs.mu.Unlock()
-	if err := f.check("pwritev"); err != nil {
+	if err := f.checkWrite("pwritev"); err != nil {
 		return err
-	}
-	if f.mode&(vfs.ReadWrite|vfs.Create) == 0 {
-		return fail("pwritev", f.name, syscall.EBADF)
 	}
 	for _, p := range bufs {
 		if off < 0 || !f.aligned(p, off) {
 			return fail("pwritev", f.name, syscall.EINVAL)
 		}
-		if err := f.fs.resizeLocked(f.node, max(len(f.node.data), int(off)+len(p))); err != nil {
+		if len(p) == 0 {
+			continue
+		}
+		if err := f.fs.resizeLocked(f.node, max(f.node.data.size, int(off)+len(p))); err != nil {
 			return fail("pwritev", f.name, err)
 		}
-		copy(f.node.data[off:], p)
-		f.node.touch(int(off), len(p))
+		f.node.write(p, int(off))
 		off += vfs.Offset(len(p))
-	}
-	return nil
-}
-
-// touch marks the sectors of a range dirty.
-func (n *inode) touch(off, length int) {
-	if length == 0 {
-		return
-	}
-	if n.dirty == nil {
-		n.dirty = make(map[int]struct{})
-	}
-	for s := off / Sector; s <= (off+length-1)/Sector; s++ {
-		n.dirty[s] = struct{}{}
-	}
-}
-
-func (f *FS) resizeLocked(n *inode, size int) error {
-	grow := size - len(n.data)
-	if grow > 0 && f.capacity > 0 && f.mu.used+block.ByteCount(grow) > f.capacity {
-		return syscall.ENOSPC
-	}
-	if grow > 0 {
-		n.data = append(n.data, make([]byte, grow)...)
-		f.mu.used += block.ByteCount(grow)
-	} else if grow < 0 {
-		n.touch(size, -grow)
-		n.data = n.data[:size]
-		f.mu.used -= block.ByteCount(-grow)
 	}
 	return nil
 }
@@ -150,26 +114,21 @@ func (f *FS) resizeLocked(n *inode, size int) error {
 func (f *file) Allocate(size block.ByteCount) error {
 	f.fs.mu.Lock()
 	defer f.fs.mu.Unlock()
-	if err := f.check("fallocate"); err != nil {
-		return err
-	}
-	if f.mode&(vfs.ReadWrite|vfs.Create) == 0 {
-		return fail("fallocate", f.name, syscall.EBADF)
-	}
-	if err := f.fs.resizeLocked(f.node, max(len(f.node.data), int(size))); err != nil {
-		return fail("fallocate", f.name, err)
-	}
-	return nil
+	return f.resizeLocked("fallocate", max(f.node.data.size, int(size)))
 }
 
 func (f *file) Truncate(size block.ByteCount) error {
 	f.fs.mu.Lock()
 	defer f.fs.mu.Unlock()
-	if err := f.check("ftruncate"); err != nil {
+	return f.resizeLocked("ftruncate", int(size))
+}
+
+func (f *file) resizeLocked(op string, size int) error {
+	if err := f.checkWrite(op); err != nil {
 		return err
 	}
-	if err := f.fs.resizeLocked(f.node, int(size)); err != nil {
-		return fail("ftruncate", f.name, err)
+	if err := f.fs.resizeLocked(f.node, size); err != nil {
+		return fail(op, f.name, err)
 	}
 	return nil
 }
@@ -177,7 +136,7 @@ func (f *file) Truncate(size block.ByteCount) error {
 func (f *file) Size() (block.ByteCount, error) {
 	f.fs.mu.Lock()
 	defer f.fs.mu.Unlock()
-	return block.ByteCount(len(f.node.data)), f.check("fstat")
+	return f.node.length(), f.check("fstat")
 }
 
 // Sync makes the dirty sectors within the durable length durable.
@@ -201,31 +160,6 @@ func (f *file) SyncMeta() error {
 	f.node.syncSize()
 	f.node.sync()
 	return nil
-}
-
-func (n *inode) syncSize() {
-	if grow := len(n.data) - len(n.durable); grow > 0 {
-		n.durable = append(n.durable, make([]byte, grow)...)
-		return
-	}
-	n.durable = n.durable[:len(n.data)]
-}
-
-func (n *inode) sync() {
-	for s := range n.dirty {
-		if s*Sector < len(n.durable) || s*Sector >= len(n.data) {
-			n.keep(s)
-			delete(n.dirty, s)
-		}
-	}
-}
-
-// keep copies sector s from data to durable, as far as both have it.
-func (n *inode) keep(s int) {
-	lo, hi := s*Sector, min((s+1)*Sector, len(n.data), len(n.durable))
-	if lo < hi {
-		copy(n.durable[lo:hi], n.data[lo:hi])
-	}
 }
 
 func (f *file) Close() error {

@@ -18,16 +18,15 @@ const Sector = 512
 
 // FS is a disk in memory.
 type FS struct {
-	capacity block.ByteCount
-
 	mu struct {
 		sync.Mutex
-		dirs    map[string]bool
-		names   map[string]*inode // now
-		durable map[string]*inode // after a crash that loses all it can
-		pending []dirOp           // what leads from durable to now, in order
-		locks   map[string]bool
-		used    block.ByteCount
+		capacity block.ByteCount
+		dirs     map[string]bool
+		names    map[string]*inode // now
+		durable  map[string]*inode // after a crash that loses all it can
+		pending  []dirOp           // what leads from durable to now, in order
+		locks    map[string]bool
+		used     block.ByteCount
 	}
 }
 
@@ -41,12 +40,34 @@ type dirOp struct {
 // New makes an empty disk; capacity bounds its files' lengths together, 0 is
 // no bound.
 func New(capacity block.ByteCount) *FS {
-	f := &FS{capacity: capacity}
+	f := &FS{}
+	f.mu.capacity = capacity
 	f.mu.dirs = map[string]bool{".": true, "/": true}
 	f.mu.names = map[string]*inode{}
 	f.mu.durable = map[string]*inode{}
 	f.mu.locks = map[string]bool{}
 	return f
+}
+
+// SetCapacity makes the disk larger or smaller; files that are longer than
+// that together stay, and cannot grow.
+func (f *FS) SetCapacity(capacity block.ByteCount) {
+	f.mu.Lock()
+	defer f.mu.Unlock()
+	f.mu.capacity = capacity
+}
+
+// resizeLocked sets a file's length if there is room.
+func (f *FS) resizeLocked(n *inode, size int) error {
+	grow := size - n.data.size
+	if grow > 0 && f.mu.capacity > 0 && f.mu.used+block.ByteCount(grow) > f.mu.capacity {
+		return syscall.ENOSPC
+	}
+	if n.named {
+		f.mu.used = block.ByteCount(int64(f.mu.used) + int64(grow))
+	}
+	n.resize(size)
+	return nil
 }
 
 func fail(op, name string, err error) error { return &fs.PathError{Op: op, Path: name, Err: err} }
@@ -63,7 +84,7 @@ func (f *FS) OpenFile(name string, mode vfs.Mode) (vfs.File, error) {
 	case mode&vfs.Create != 0 && !f.mu.dirs[path.Dir(name)]:
 		return nil, fail("open", name, fs.ErrNotExist)
 	case mode&vfs.Create != 0:
-		node = &inode{}
+		node = &inode{named: true}
 		f.mu.names[name] = node
 		f.mu.pending = append(f.mu.pending, dirOp{dir: path.Dir(name), to: name, node: node})
 	case node == nil:
@@ -84,6 +105,9 @@ func (f *FS) Rename(from, to string) error {
 	if path.Dir(from) != path.Dir(to) {
 		return fail("rename", to, syscall.EXDEV)
 	}
+	if old := f.mu.names[to]; old != nil && old != node {
+		f.forgetLocked(old)
+	}
 	delete(f.mu.names, from)
 	f.mu.names[to] = node
 	f.mu.pending = append(f.mu.pending, dirOp{dir: path.Dir(from), from: from, to: to, node: node})
@@ -100,9 +124,16 @@ func (f *FS) Remove(name string) error {
 		return fail("remove", name, fs.ErrNotExist)
 	}
 	delete(f.mu.names, name)
-	f.mu.used -= block.ByteCount(len(node.data))
+	f.forgetLocked(node)
 	f.mu.pending = append(f.mu.pending, dirOp{dir: path.Dir(name), from: name})
 	return nil
+}
+
+// forgetLocked gives back the space of a file that has lost its name. (A disk
+// would keep it while the file is open.)
+func (f *FS) forgetLocked(n *inode) {
+	n.named = false
+	f.mu.used -= n.length()
 }
 
 // List names the files of a folder, sorted.
@@ -171,14 +202,17 @@ func (f *FS) Stat(name string) (block.ByteCount, error) {
 	if node == nil {
 		return 0, fail("stat", name, fs.ErrNotExist)
 	}
-	return block.ByteCount(len(node.data)), nil
+	return node.length(), nil
 }
 
-// Lock takes the lock named name. It needs no file.
+// Lock takes the lock named name. It needs no file, but a folder.
 func (f *FS) Lock(name string) (io.Closer, error) {
 	name = path.Clean(name)
 	f.mu.Lock()
 	defer f.mu.Unlock()
+	if !f.mu.dirs[path.Dir(name)] {
+		return nil, fail("lock", name, fs.ErrNotExist)
+	}
 	if f.mu.locks[name] {
 		return nil, vfs.ErrLocked
 	}
@@ -202,7 +236,7 @@ func (u unlocker) Close() error {
 func (f *FS) Space(string) (vfs.Space, error) {
 	f.mu.Lock()
 	defer f.mu.Unlock()
-	total := f.capacity
+	total := f.mu.capacity
 	if total == 0 {
 		total = block.TiB
 	}
@@ -215,7 +249,7 @@ func (f *FS) Describe() string {
 	defer f.mu.Unlock()
 	var lines []string
 	for name, node := range f.mu.names {
-		lines = append(lines, name+" "+block.ByteCount(len(node.data)).String())
+		lines = append(lines, name+" "+node.length().String())
 	}
 	slices.Sort(lines)
 	return strings.Join(lines, "\n")

@@ -156,4 +156,44 @@ func TestCapacityIsKept(t *testing.T) {
 	}
 	must(t, f.Remove("/a"))
 	must(t, b.WritevAt([][]byte{fill(1, 8192)}, 0))
+	must(t, a.Truncate(0)) // nobody's bytes any more
+	if s, err := f.Space("/"); err != nil || s.Free != 0 {
+		t.Fatalf("full disk has %+v, %v", s, err)
+	}
+	must(t, b.Truncate(4096))
+	c := create(t, f, "/c", 0)
+	must(t, c.WritevAt([][]byte{fill(1, 4096)}, 0))
+	must(t, f.Rename("/c", "/b")) // what had the name is gone
+	if s, err := f.Space("/"); err != nil || s.Free != 4096 {
+		t.Fatalf("after a rename over a file: %+v, %v", s, err)
+	}
+	f.SetCapacity(4096)
+	if err := c.Allocate(4097); !errors.Is(err, syscall.ENOSPC) {
+		t.Fatalf("growing on a disk that shrank: %v", err)
+	}
+	f.SetCapacity(0)
+	must(t, c.Allocate(1<<20))
+}
+
+func TestOnlyWritersChangeFiles(t *testing.T) {
+	f := memfs.New(0)
+	must(t, create(t, f, "/a", 0).WritevAt([][]byte{fill(1, 4096)}, 0))
+	file, err := f.OpenFile("/a", vfs.ReadOnly)
+	must(t, err)
+	for name, err := range map[string]error{
+		"write":    file.WritevAt([][]byte{fill(2, 1)}, 0),
+		"allocate": file.Allocate(8192),
+		"truncate": file.Truncate(0),
+	} {
+		if !errors.Is(err, syscall.EBADF) {
+			t.Fatalf("%s through a descriptor for reading: %v", name, err)
+		}
+	}
+	if got := read(t, f, "/a"); !bytes.Equal(got, fill(1, 4096)) {
+		t.Fatal("the file changed")
+	}
+	must(t, file.Close())
+	if _, err := file.ReadAt(make([]byte, 1), 0); !errors.Is(err, syscall.EBADF) {
+		t.Fatalf("read of a closed file: %v", err)
+	}
 }
