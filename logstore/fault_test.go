@@ -6,7 +6,7 @@ import (
 
 	"github.com/sextantdisk/sextant/internal/block"
 	"github.com/sextantdisk/sextant/internal/vfs/faultfs"
-	"github.com/sextantdisk/sextant/internal/vfs/memfs"
+	"github.com/sextantdisk/sextant/internal/vfs/vfstest"
 )
 
 // S3: a failed write or sync ends the log for ever; nothing is tried again,
@@ -39,7 +39,7 @@ func TestS3FailedFlushEndsTheLog(t *testing.T) {
 				t.Fatalf("%d writes and syncs after the failure", n-calls)
 			}
 			s = open(t, disk.CrashClone(rng(1), 0), small()) // what was acknowledged is there
-			if scl := segment(t, s, 1).SCL(); scl != lsn(1, 3) {
+			if scl := segment(t, s, 1).SCL(); scl < lsn(1, 3) {
 				t.Fatalf("after reopening SCL is %v", scl)
 			}
 		})
@@ -50,7 +50,7 @@ func TestS3FailedFlushEndsTheLog(t *testing.T) {
 func TestS3FailedZeroWriteEndsTheLog(t *testing.T) {
 	fs := faultfs.Wrap(newDisk())
 	cfg := small()
-	cfg.FileSize = 4 * block.MiB // grows in steps
+	cfg.FileSize = 64 * block.MiB // the filler rests before it is whole, for the clock stands still
 	s := open(t, fs, cfg)
 	create(t, s, 1)
 	fs.Add(faultfs.Rule{Ops: faultfs.Write, Err: syscall.EIO})
@@ -65,7 +65,7 @@ func TestS3FailedZeroWriteEndsTheLog(t *testing.T) {
 }
 
 func TestNoSpaceFailsTheTicketNotTheStore(t *testing.T) {
-	for name, fs := range map[string]*memfs.FS{"capacity": memfs.New(0), "disk": memfs.New(300 * block.KiB)} {
+	for name, fs := range map[string]vfstest.Disk{"capacity": vfstest.Memory(0), "disk": vfstest.Memory(300 * block.KiB)} {
 		t.Run(name, func(t *testing.T) {
 			cfg := small()
 			if name == "capacity" {

@@ -75,6 +75,9 @@ type Inspector struct {
 // NotFound (no log there), Version, Unavailable.
 func Inspect(fsys vfs.FS, dir string, in Inspector) (LogSummary, error) {
 	lock, err := fsys.Lock(path.Join(dir, lockName))
+	if errors.Is(err, fs.ErrNotExist) {
+		return LogSummary{}, block.Wrap(block.NotFound, err, "there is no log store in %s", dir)
+	}
 	if err != nil {
 		return LogSummary{}, block.Wrap(block.Unavailable, err, "log store %s cannot be locked: stop its daemon first", dir)
 	}

@@ -2,6 +2,7 @@ package logstore
 
 import (
 	"encoding/binary"
+	"flag"
 	"fmt"
 	"math/rand/v2"
 	"testing"
@@ -13,7 +14,7 @@ import (
 	"github.com/sextantdisk/sextant/internal/clock"
 	"github.com/sextantdisk/sextant/internal/slab"
 	"github.com/sextantdisk/sextant/internal/vfs"
-	"github.com/sextantdisk/sextant/internal/vfs/memfs"
+	"github.com/sextantdisk/sextant/internal/vfs/vfstest"
 )
 
 func TestMain(m *testing.M) { goleak.VerifyTestMain(m) }
@@ -132,11 +133,19 @@ func ownerOf(t testing.TB, r *ReadResult, b block.Index) block.LSN {
 
 func rng(seed uint64) *rand.Rand { return rand.New(rand.NewPCG(seed, 2)) }
 
-// newDisk is a memory disk on which a store can be opened.
-func newDisk() *memfs.FS { return memfs.New(0) }
+// newDisk is a disk on which a store can be opened: in memory, or on ext4 when
+// the package's tests run once more there (TestAllOnExt4).
+func newDisk() vfstest.Disk {
+	if *onExt4 {
+		return vfstest.OnExt4()
+	}
+	return vfstest.Memory(0)
+}
+
+var onExt4 = flag.Bool("ext4", false, "run the tests on ext4 in a loop file instead of memory")
 
 // crash is the disk after a power cut that loses all it may.
-func crash(fs *memfs.FS) *memfs.FS { return fs.CrashClone(rng(1), 0) }
+func crash(fs vfstest.Disk) vfstest.Disk { return fs.CrashClone(rng(1), 0) }
 
 // batches lists the batches of the log on a disk that nobody has open.
 func batches(t testing.TB, fs vfs.FS) (all []BatchInfo, sum LogSummary) {
@@ -150,7 +159,7 @@ func batches(t testing.TB, fs vfs.FS) (all []BatchInfo, sum LogSummary) {
 }
 
 // rot flips a bit of the log.
-func rot(t testing.TB, fs *memfs.FS, file string, at block.ByteCount) {
+func rot(t testing.TB, fs vfstest.Disk, file string, at block.ByteCount) {
 	t.Helper()
 	if !fs.Damage("/store/"+file, int(at), 0x10) {
 		t.Fatalf("%s has no byte %d\n%s", file, at, fs.Describe())

@@ -217,6 +217,7 @@ func TestHalfMadeFilesAreRemoved(t *testing.T) {
 	open(t, fs, small())
 	names, err := fs.List("/store")
 	must(t, err)
+	names = slices.DeleteFunc(names, func(name string) bool { return name == lockName }) // a disk in memory needs no file
 	if !slices.Equal(names, []string{logName(1)}) {
 		t.Fatalf("files %q", names)
 	}

@@ -7,7 +7,7 @@ import (
 
 	"github.com/sextantdisk/sextant/internal/block"
 	"github.com/sextantdisk/sextant/internal/vfs/faultfs"
-	"github.com/sextantdisk/sextant/internal/vfs/memfs"
+	"github.com/sextantdisk/sextant/internal/vfs/vfstest"
 )
 
 func TestT14DecisionTableHasOneRowForEachEnding(t *testing.T) {
@@ -27,7 +27,7 @@ func TestT14DecisionTableHasOneRowForEachEnding(t *testing.T) {
 
 // logOf makes a store with one segment of n one-block batches, without a
 // SYNCMARK behind them, and gives the disk as a crash leaves it.
-func logOf(t *testing.T, n int) *memfs.FS {
+func logOf(t *testing.T, n int) vfstest.Disk {
 	fs := newDisk()
 	s := open(t, fs, small())
 	chainOf(t, create(t, s, 1), n)
@@ -42,7 +42,7 @@ type reopened struct {
 	torn    bool
 }
 
-func reopen(t *testing.T, fs *memfs.FS) (*Store, reopened) {
+func reopen(t *testing.T, fs vfstest.Disk) (*Store, reopened) {
 	t.Helper()
 	_, sum := batches(t, fs)
 	s := open(t, fs, small())

@@ -5,16 +5,11 @@ import (
 
 	"github.com/sextantdisk/sextant/internal/block"
 	"github.com/sextantdisk/sextant/internal/vfs"
+	"github.com/sextantdisk/sextant/internal/vfs/vfstest"
 )
 
-// disks are what a store must work on.
-func disks(t *testing.T, run func(t *testing.T, fs vfs.FS, dir string)) {
-	t.Run("memfs", func(t *testing.T) { run(t, newDisk(), "/store") })
-	t.Run("os", func(t *testing.T) { run(t, vfs.OS(), t.TempDir()) })
-}
-
 func TestWriteReadReopen(t *testing.T) {
-	disks(t, func(t *testing.T, fs vfs.FS, dir string) {
+	vfstest.Each(t, func(t *testing.T, fs vfs.FS, dir string) {
 		s, err := Open(fs, dir, diskA, small())
 		must(t, err)
 		g := create(t, s, 1)
