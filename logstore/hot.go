@@ -13,6 +13,9 @@ type version struct {
 	loc   location    // of the first block of a WRITE; the others follow
 	sum   block.Sum   // of the first block
 	sums  []block.Sum // of all blocks, if there is more than one
+	// places tell where each block lies, if they do not follow each other
+	// any more: some were mended or moved.
+	places []location
 }
 
 // narrowBlocks is up to how many blocks a ZERO or TRIM is indexed by block,
@@ -29,9 +32,47 @@ func (v *version) at(i int) (location, block.Sum) {
 	case v.typ == TypeTrim:
 		return location{flags: locTrim}, 0
 	case v.sums == nil:
-		return v.loc, v.sum
+		return v.place(i), v.sum
 	}
-	return v.loc.plus(i), v.sums[i]
+	return v.place(i), v.sums[i]
+}
+
+// place is where block i of a WRITE lies.
+func (v *version) place(i int) location {
+	if v.places != nil {
+		return v.places[i]
+	}
+	return v.loc.plus(i)
+}
+
+// move changes where block i lies, if it still lies at from.
+func (v *version) move(i int, from, to location) bool {
+	if v.typ != TypeWrite || i < 0 || i >= int(v.count) || v.place(i) != from {
+		return false
+	}
+	if v.count == 1 {
+		v.loc, v.places = to, nil
+		return true
+	}
+	if v.places == nil {
+		v.places = make([]location, v.count)
+		for k := range v.places {
+			v.places[k] = v.loc.plus(k)
+		}
+	}
+	v.places[i] = to
+	v.tidy()
+	return true
+}
+
+// tidy gives places up if they follow each other again.
+func (v *version) tidy() {
+	for i, l := range v.places {
+		if l != v.places[0].plus(i) {
+			return
+		}
+	}
+	v.loc, v.places = v.places[0], nil
 }
 
 // hot is the part of a segment's index above the floor: for each block its
@@ -207,15 +248,14 @@ func (h *hot) drop(b block.Index, i uint32) {
 	}
 }
 
-// move changes where a version of b lies, if one lies at from.
-func (h *hot) move(b block.Index, from, to location) (moved bool) {
+// at is the version of b that lies at l, or nil.
+func (h *hot) at(b block.Index, l location) *node {
 	for i := h.newest(b); i != 0; i = h.nodes[i].older {
-		if h.nodes[i].loc == from {
-			h.nodes[i].loc = to
-			moved = true
+		if h.nodes[i].loc == l {
+			return &h.nodes[i]
 		}
 	}
-	return moved
+	return nil
 }
 
 // wideAt is the newest of the ranges in ws that covers b.

@@ -23,9 +23,8 @@ type index struct {
 	// one was annulled. It is replaced, never changed, so that a scan can
 	// keep what it was given. One entry for each takeover.
 	opens []opening
-	// moved tells where blocks lie now that RELOC records moved, by where
-	// they lay: for records that rejoin the chain and for scans.
-	moved map[location]location
+	// accounts count what the index points to.
+	accounts accounts
 }
 
 type opening struct{ prev, lsn block.LSN }
@@ -41,15 +40,14 @@ func annulled(opens []opening, l block.LSN) bool {
 	return i < len(opens) && opens[i].prev < l // opens[i] is the first above l
 }
 
-// follow is where the block that lay at l lies now.
-func follow(moved map[location]location, l location) location {
-	for {
-		n, ok := moved[l]
-		if !ok {
-			return l
-		}
-		l = n
+// add takes a record in.
+func (x *index) add(e chain.Entry[version]) chain.Verdict {
+	verdict := x.chain.Add(e, x)
+	switch verdict {
+	case chain.Linked, chain.Annulled, chain.Pending:
+		x.accounts.keep(&e.Value)
 	}
+	return verdict
 }
 
 // Join makes a record's versions visible.
@@ -65,9 +63,6 @@ func (x *index) Join(e chain.Entry[version]) {
 	}
 	for i := range int(v.count) {
 		loc, sum := v.at(i)
-		if len(x.moved) > 0 {
-			loc = follow(x.moved, loc)
-		}
 		x.hot.push(v.block+block.Index(i), e.LSN, loc, sum)
 	}
 }
@@ -89,6 +84,9 @@ func (x *index) Leave(e chain.Entry[version]) {
 		}
 	}
 }
+
+// Drop forgets a record that was off the path.
+func (x *index) Drop(e chain.Entry[version]) { x.accounts.forget(&e.Value) }
 
 // Settle moves them to base.
 func (x *index) Settle(e chain.Entry[version]) {
@@ -155,18 +153,36 @@ func (x *index) resolve(at block.LSN, first block.Index, n block.Count, fn func(
 	}
 }
 
-// relocate moves one block, if the index still points at from; the move is
-// remembered for records that are off the chain now.
-func (x *index) relocate(b block.Index, from, to location) bool {
-	moved := x.hot.move(b, from, to)
-	if !moved {
-		moved = x.base.move(b, from, to)
+// relocate moves one block of the record at lsn, if the index still points at
+// from (compare-and-set).
+func (x *index) relocate(b block.Index, lsn block.LSN, from, to location) bool {
+	if n := x.hot.at(b, from); n != nil {
+		n.loc, lsn = to, n.lsn
+	} else if x.base.move(b, from, to) {
+		x.count(from, to)
+		return true
 	}
+	moved := false
+	x.chain.Edit(lsn, func(v *version) { moved = v.move(int(b)-int(v.block), from, to) })
 	if moved {
-		if x.moved == nil {
-			x.moved = make(map[location]location)
-		}
-		x.moved[from] = to
+		x.count(from, to)
 	}
 	return moved
+}
+
+// count notes a move.
+func (x *index) count(from, to location) {
+	x.accounts.add(from, -1)
+	x.accounts.add(to, 1)
+}
+
+// pointsAt tells whether block b of the record at lsn, or of any record that
+// was mended, can still be read from l.
+func (x *index) pointsAt(b block.Index, lsn block.LSN, l location) bool {
+	if loc, _ := x.base.get(b); loc == l || x.hot.at(b, l) != nil {
+		return true
+	}
+	e, ok := x.chain.Get(lsn)
+	i := int(b) - int(e.Value.block)
+	return ok && e.Value.typ == TypeWrite && i >= 0 && i < int(e.Value.count) && e.Value.place(i) == l
 }

@@ -32,6 +32,16 @@ type slot struct {
 type base struct {
 	slots []slot
 	data  int
+	// gone is told of each block of data that is replaced or wiped, if it
+	// is not nil.
+	gone func(location)
+}
+
+// replaced tells that nothing points to l any more.
+func (t *base) replaced(l location) {
+	if t.gone != nil {
+		t.gone(l)
+	}
 }
 
 // get is the settled version of b.
@@ -78,6 +88,8 @@ func (t *base) set(b block.Index, l location, sum block.Sum, lsn block.LSN) {
 	at := &s.leaf.locs[b%leafBlocks]
 	if at.flags != locData {
 		t.data++
+	} else {
+		t.replaced(*at)
 	}
 	*at = l
 	s.leaf.sums[b%leafBlocks] = sum
@@ -116,35 +128,26 @@ func (t *base) wipe(first block.Index, n block.Count, flags uint16, lsn block.LS
 		s := t.slot(i)
 		s.maxLSN = max(s.maxLSN, lsn)
 		if next-at == leafBlocks {
-			t.data -= s.leaf.data()
+			t.wipeLeaf(s.leaf, 0, leafBlocks, flags)
 			s.leaf, s.kind = nil, location{flags: flags}.kind()
 		} else if s.leaf != nil {
-			t.data -= s.leaf.wipe(int(at%leafBlocks), int(next-at), flags)
+			t.wipeLeaf(s.leaf, int(at%leafBlocks), int(next-at), flags)
 		}
 		at = next
 	}
 }
 
-func (l *leaf) data() (n int) {
+// wipeLeaf clears n blocks of a leaf, if there is one.
+func (t *base) wipeLeaf(l *leaf, from, n int, flags uint16) {
 	if l == nil {
-		return 0
+		return
 	}
-	for i := range l.locs {
-		if l.locs[i].flags == locData {
-			n++
-		}
-	}
-	return n
-}
-
-// wipe clears n blocks and tells how many of them were data.
-func (l *leaf) wipe(from, n int, flags uint16) (were int) {
 	for i := from; i < from+n; i++ {
 		if l.locs[i].flags == locData {
-			were++
+			t.data--
+			t.replaced(l.locs[i])
 		}
 		l.locs[i] = location{flags: flags}
 		l.sums[i] = 0
 	}
-	return were
 }

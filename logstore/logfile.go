@@ -28,6 +28,9 @@ type logFile struct {
 	claims claims
 	// end is the page behind the last batch that is durable and applied.
 	end atomic.Uint32
+	// live counts the references of the indexes to blocks of the file; see
+	// ledger.
+	live atomic.Int64
 
 	mu struct {
 		sync.RWMutex

@@ -48,6 +48,7 @@ func newStore(fsys vfs.FS, dir string, disk block.DiskID, cfg Config, lock inter
 		fs: fsys, dir: dir, disk: disk, cfg: cfg, lock: lock, stop: make(chan struct{}),
 		maxRecord: cfg.FileSize - headerCopies*pageSize, filer: newFiler(fsys, dir, disk, &cfg), batch: newBatch(),
 	}
+	s.ledger.files = &s.files
 	s.files.Store(&fileTable{bySeq: map[fileSeq]*logFile{}})
 	s.keeper = keeper{store: s, wake: make(chan struct{}, 1)}
 	s.filler = filler{store: s, wake: make(chan struct{}, 1)}
@@ -72,6 +73,7 @@ func (s *Store) recover() error {
 		return err
 	}
 	r.settle()
+	s.recount()
 	s.lastSeq, s.nextBatch = w.end.seq, w.end.batch+1
 	if s.cfg.ReadOnly {
 		return nil

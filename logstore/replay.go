@@ -103,7 +103,7 @@ func (r *replay) config(f *logFile, d *descriptor, sums []block.Sum, at pageNo, 
 	}
 	g := r.segs[d.seg]
 	if g == nil {
-		g = &Segment{store: r.store, id: id, idx: d.seg}
+		g = newSegment(r.store, id, d.seg)
 		r.segs[d.seg] = g
 		if d.flags&flagCreated == 0 {
 			g.mu.health.damage()

@@ -32,7 +32,7 @@ func (g *Segment) Scan(after, upTo block.LSN, maxBytes block.ByteCount, fn func(
 	if err != nil {
 		return err
 	}
-	return g.emit(view, refs, fn)
+	return g.emit(refs, fn)
 }
 
 // scanView is what a scan needs of the index, taken at once.
@@ -40,7 +40,6 @@ type scanView struct {
 	floor block.LSN
 	path  []block.LSN // on the chain above the floor, as far as needed
 	opens []opening
-	moved map[location]location
 	files *fileTable
 	// exact: upTo itself is on the chain, so it must be found.
 	exact bool
@@ -70,12 +69,6 @@ func (g *Segment) scanView(after, upTo block.LSN, maxBytes block.ByteCount) (*sc
 		}
 		if e.LSN > after {
 			v.path = append(v.path, e.LSN)
-		}
-	}
-	if len(g.mu.index.moved) > 0 {
-		v.moved = make(map[location]location, len(g.mu.index.moved))
-		for from, to := range g.mu.index.moved {
-			v.moved[from] = to
 		}
 	}
 	return v, nil
@@ -274,7 +267,7 @@ func (g *Segment) pick(refs []recordRef, f *logFile, fr *frame) []recordRef {
 }
 
 // emit reads the payloads and calls fn.
-func (g *Segment) emit(v *scanView, refs []recordRef, fn func(Record) error) error {
+func (g *Segment) emit(refs []recordRef, fn func(Record) error) error {
 	buf := slab.Get(int(block.MaxRecordBytes))
 	defer buf.Release()
 	for i := range refs {
@@ -282,7 +275,7 @@ func (g *Segment) emit(v *scanView, refs []recordRef, fn func(Record) error) err
 		rec := Record{Type: r.d.typ, LSN: r.d.lsn, Prev: r.d.prev, Block: block.Index(r.d.block), Count: block.Count(r.d.count)}
 		if n := r.d.payload(); n > 0 {
 			rec.Sums, rec.Payload = r.sums, buf.Bytes()[:n*block.Size]
-			if err := g.fetchRecord(v, r, rec.Payload); err != nil {
+			if err := g.fetchRecord(r, rec.Payload); err != nil {
 				return err
 			}
 		}
@@ -293,30 +286,48 @@ func (g *Segment) emit(v *scanView, refs []recordRef, fn func(Record) error) err
 	return nil
 }
 
-// fetchRecord reads a WRITE's payload, from where its blocks lie now.
-func (g *Segment) fetchRecord(v *scanView, r *recordRef, p []byte) error {
+// fetchRecord reads a WRITE's payload, and where that is damaged, what it was
+// mended with.
+func (g *Segment) fetchRecord(r *recordRef, p []byte) error {
 	if err := readPinned(r.file, p, r.payload); err != nil {
 		return err
 	}
 	for i := range r.sums {
 		b := p[i*block.Size : (i+1)*block.Size]
-		file, at := r.file, r.payload+pageNo(i)
-		if old := dataAt(r.file.header.seq, at); len(v.moved) > 0 && follow(v.moved, old) != old {
-			now := follow(v.moved, old)
-			if file = g.store.files.Load().bySeq[now.file]; file == nil {
-				return block.Errorf(block.Closed, "the log store is closed")
-			}
-			at = pageNo(now.page)
-			if err := readPinned(file, b, at); err != nil {
+		at := r.payload + pageNo(i)
+		got := block.Checksum(b)
+		if got == r.sums[i] {
+			continue
+		}
+		if now, file := g.movedFrom(r, i); file != nil {
+			if err := readPinned(file, b, pageNo(now.page)); err != nil {
 				return err
 			}
+			if block.Checksum(b) == r.sums[i] {
+				continue
+			}
 		}
-		if got := block.Checksum(b); got != r.sums[i] {
-			return g.rotten(Damage{Kind: DamagePayload, File: file.name, Offset: at.bytes(), Length: block.Size,
-				Segment: g.id, Block: block.Index(r.d.block) + block.Index(i), Expected: r.sums[i], Found: got})
-		}
+		return g.rotten(Damage{Kind: DamagePayload, File: r.file.name, Offset: at.bytes(), Length: block.Size,
+			Segment: g.id, Block: block.Index(r.d.block) + block.Index(i), Expected: r.sums[i], Found: got})
 	}
 	return nil
+}
+
+// movedFrom is where block i of a record lies by now, if it lies elsewhere
+// than r says. Of a settled record it is known by its checksum only.
+func (g *Segment) movedFrom(r *recordRef, i int) (l location, f *logFile) {
+	b := block.Index(r.d.block) + block.Index(i)
+	g.mu.RLock()
+	defer g.mu.RUnlock()
+	if e, ok := g.mu.index.chain.Get(r.d.lsn); ok {
+		l = e.Value.place(i)
+	} else if loc, sum := g.mu.index.base.get(b); loc.flags == locData && sum == r.sums[i] {
+		l = loc
+	}
+	if l.flags != locData || l == dataAt(r.file.header.seq, r.payload+pageNo(i)) {
+		return l, nil
+	}
+	return l, g.store.files.Load().bySeq[l.file]
 }
 
 func readPinned(f *logFile, p []byte, at pageNo) error {

@@ -77,6 +77,15 @@ func (h *health) damaged(scl block.LSN) bool {
 	return h.declared || (h.suspect && (!h.proof || scl < h.proofHead))
 }
 
+// newSegment is an empty segment; idx may be set later, before it is used.
+func newSegment(s *Store, id block.SegmentID, idx segIndex) *Segment {
+	g := &Segment{store: s, id: id, idx: idx}
+	x := &g.mu.index
+	x.accounts.ledger = &s.ledger
+	x.base.gone = func(l location) { x.accounts.add(l, -1) }
+	return g
+}
+
 // ID is the segment's id.
 func (g *Segment) ID() block.SegmentID { return g.id }
 
@@ -135,7 +144,7 @@ func (g *Segment) changeLocked(d *descriptor, sums []block.Sum, loc location) ch
 			v.sums = append([]block.Sum(nil), sums...)
 		}
 	}
-	verdict := g.mu.index.chain.Add(chain.Entry[version]{LSN: d.lsn, Prev: d.prev, Value: v}, &g.mu.index)
+	verdict := g.mu.index.add(chain.Entry[version]{LSN: d.lsn, Prev: d.prev, Value: v})
 	if verdict == chain.Conflict {
 		g.mu.unlinked++
 		g.store.cfg.Logger.Error("two records have one LSN; the later one is ignored",
@@ -184,6 +193,6 @@ func (g *Segment) applyLocked(d *descriptor, sums []block.Sum, loc location, pay
 
 func (g *Segment) relocateLocked(d *descriptor, to location) {
 	for i := range int(d.count) {
-		g.mu.index.relocate(block.Index(d.block)+block.Index(i), d.source.plus(i), to.plus(i))
+		g.mu.index.relocate(block.Index(d.block)+block.Index(i), d.lsn, d.source.plus(i), to.plus(i))
 	}
 }

@@ -328,7 +328,7 @@ func TestHotListsAreEmptyWhenAllIsSettled(t *testing.T) {
 	}
 	data := 0
 	for i := range g.mu.index.base.slots {
-		data += g.mu.index.base.slots[i].leaf.data()
+		g.mu.index.base.slots[i].leaf.references(func(_ location, n int) { data += n })
 	}
 	if data != g.mu.index.base.data {
 		t.Fatalf("%d blocks of data are counted, there are %d", g.mu.index.base.data, data)

@@ -25,6 +25,7 @@ type Store struct {
 	maxRecord block.ByteCount // payload of the longest record, and a page
 
 	files  atomic.Pointer[fileTable]
+	ledger ledger
 	scans  scanCache
 	filer  *filer
 	keeper keeper
@@ -166,7 +167,7 @@ func (s *Store) CreateSegment(id block.SegmentID, promise block.VolumeEpoch, con
 	if id.IsZero() || promise > block.MaxVolumeEpoch {
 		return nil, block.Errorf(block.Invalid, "a segment needs an id, and a promise of at most %d", block.MaxVolumeEpoch)
 	}
-	g := &Segment{store: s, id: id}
+	g := newSegment(s, id, 0)
 	own, err := g.configRecord(config, flagCreated)
 	if err != nil {
 		return nil, err

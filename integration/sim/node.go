@@ -58,10 +58,11 @@ func newNode(w *World, me quorum.Member, id block.SegmentID) *node {
 	return &node{w: w, me: me, id: id}
 }
 
-// Join, Leave and Settle follow the chain's path.
+// Join, Leave, Settle and Drop follow the chain's path.
 func (n *node) Join(e chain.Entry[entry])   { n.path = append(n.path, e.Value) }
 func (n *node) Leave(chain.Entry[entry])    { n.path = n.path[:len(n.path)-1] }
 func (n *node) Settle(_ chain.Entry[entry]) {}
+func (n *node) Drop(_ chain.Entry[entry])   {}
 
 func (n *node) apply(es []entry) {
 	for _, e := range es {

@@ -21,6 +21,8 @@ type Events[T any] interface {
 	Leave(e Entry[T])
 	// Settle: e was the start of the path and is now at or below the floor.
 	Settle(e Entry[T])
+	// Drop: e was off the path and is forgotten, since the floor has moved.
+	Drop(e Entry[T])
 }
 
 // Verdict is what became of an added record.
@@ -135,6 +137,36 @@ func (c *Chain[T]) lookup(l block.LSN) (Entry[T], bool) {
 	}
 	e, ok := c.pending[l]
 	return e, ok
+}
+
+// Get is the record at l, on the path or off it.
+func (c *Chain[T]) Get(l block.LSN) (Entry[T], bool) { return c.lookup(l) }
+
+// Edit lets fn change the value of the record at l, wherever it is; false if
+// there is none.
+func (c *Chain[T]) Edit(l block.LSN, fn func(*T)) bool {
+	if i, ok := c.find(l); ok {
+		fn(&c.Path()[i].Value)
+		return true
+	}
+	for _, m := range []map[block.LSN]Entry[T]{c.branches, c.pending} {
+		if e, ok := m[l]; ok {
+			fn(&e.Value)
+			m[l] = e
+			return true
+		}
+	}
+	return false
+}
+
+// OffPath calls fn for each record that is not on the path, in no order. fn
+// must not change the chain.
+func (c *Chain[T]) OffPath(fn func(Entry[T])) {
+	for _, m := range []map[block.LSN]Entry[T]{c.branches, c.pending} {
+		for _, e := range m {
+			fn(e)
+		}
+	}
 }
 
 // complete tells whether the chain from l down to the floor is present.

@@ -9,12 +9,14 @@ import (
 	"github.com/sextantdisk/sextant/internal/block"
 )
 
-// tape notes the events of a chain: "+1.2" join, "-1.2" leave, "=1.2" settle.
+// tape notes the events of a chain: "+1.2" join, "-1.2" leave, "=1.2" settle,
+// "x1.2" drop.
 type tape struct{ events []string }
 
 func (t *tape) Join(e Entry[string])   { t.events = append(t.events, "+"+e.LSN.String()) }
 func (t *tape) Leave(e Entry[string])  { t.events = append(t.events, "-"+e.LSN.String()) }
 func (t *tape) Settle(e Entry[string]) { t.events = append(t.events, "="+e.LSN.String()) }
+func (t *tape) Drop(e Entry[string])   { t.events = append(t.events, "x"+e.LSN.String()) }
 
 func (t *tape) take() string {
 	s := strings.Join(t.events, " ")

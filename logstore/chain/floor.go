@@ -28,7 +28,7 @@ func (c *Chain[T]) SetFloor(l block.LSN, ev Events[T]) bool {
 	if !ok {
 		return false
 	}
-	c.dropBranches(l)
+	c.dropBranches(l, ev)
 	for _, e := range c.Path()[:i+1] {
 		ev.Settle(e)
 	}
@@ -36,7 +36,7 @@ func (c *Chain[T]) SetFloor(l block.LSN, ev Events[T]) bool {
 	c.start += i + 1
 	c.floor = l
 	c.trim()
-	c.sweepPending()
+	c.sweepPending(ev)
 	return true
 }
 
@@ -55,7 +55,7 @@ func (c *Chain[T]) trim() {
 }
 
 // dropBranches forgets the complete records that do not descend from l.
-func (c *Chain[T]) dropBranches(l block.LSN) {
+func (c *Chain[T]) dropBranches(l block.LSN, ev Events[T]) {
 	if len(c.branches) == 0 {
 		return
 	}
@@ -65,7 +65,9 @@ func (c *Chain[T]) dropBranches(l block.LSN) {
 	}
 	for at, ok := range alive {
 		if !ok {
+			e := c.branches[at]
 			delete(c.branches, at)
+			ev.Drop(e)
 		}
 	}
 }
@@ -96,7 +98,7 @@ func (c *Chain[T]) descends(at, l block.LSN, known map[block.LSN]bool) {
 // sweepPending forgets pending records that wait for something at or below
 // the floor, which will be ignored if it arrives, and those that wait for
 // them in turn.
-func (c *Chain[T]) sweepPending() {
+func (c *Chain[T]) sweepPending(ev Events[T]) {
 	if len(c.pending) == 0 {
 		return
 	}
@@ -120,6 +122,7 @@ func (c *Chain[T]) sweepPending() {
 		}
 		delete(c.pending, l)
 		c.unwait(e)
+		ev.Drop(e)
 		dead = append(dead, c.waiting[l]...)
 	}
 }

@@ -66,6 +66,7 @@ type mirror struct {
 	t       *rapid.T
 	path    []block.LSN
 	settled []block.LSN
+	dropped []block.LSN
 }
 
 func (m *mirror) Join(e Entry[int]) {
@@ -91,6 +92,13 @@ func (m *mirror) Settle(e Entry[int]) {
 	}
 	m.path = m.path[1:]
 	m.settled = append(m.settled, e.LSN)
+}
+
+func (m *mirror) Drop(e Entry[int]) {
+	if _, on := slices.BinarySearch(m.path, e.LSN); on {
+		m.t.Fatalf("%v was dropped from the path", e.LSN)
+	}
+	m.dropped = append(m.dropped, e.LSN)
 }
 
 // tree draws records whose Prev is any lower LSN of the tree, as zombies and
