@@ -246,7 +246,16 @@ func (s *Store) flushed(d time.Duration) {
 	s.stats.batches.Add(1)
 	s.stats.records.Add(uint64(len(b.items)))
 	s.stats.bytes.Add(uint64(b.pages().bytes()))
+	s.stats.payload.Add(uint64(b.payload.bytes()))
+	s.timed(d)
 	s.cfg.Observer.Flushed(len(b.items), b.pages().bytes(), d)
+}
+
+// timed counts a flush that stalled.
+func (s *Store) timed(d time.Duration) {
+	if d >= StallAfter {
+		s.stats.stalls.Add(1)
+	}
 }
 
 // apply brings the durable batch into the indexes, in the order of the log,

@@ -5,6 +5,7 @@ import (
 	"encoding/binary"
 	"errors"
 	"fmt"
+	"math"
 	"path"
 	"sync"
 	"syscall"
@@ -34,7 +35,32 @@ type filer struct {
 		spares  []string
 		nextNew uint32
 		planned block.ByteCount // full lengths of log files and spares
+		// limit is what log files and spares may take: the capacity, or
+		// less if the file system has less. It is asked now and then.
+		limit block.ByteCount
 	}
+}
+
+// measure asks the file system how much room there is.
+func (r *filer) measure() {
+	space, err := r.fs.Space(r.dir)
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	limit := r.mu.planned + space.Free
+	if err != nil { // then the setting must do
+		limit = math.MaxInt64
+	}
+	if r.capacity > 0 {
+		limit = min(limit, r.capacity)
+	}
+	r.mu.limit = limit
+}
+
+// limit is what log files may take.
+func (r *filer) limit() block.ByteCount {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	return r.mu.limit
 }
 
 // growStep is how much is zero-written at a time.

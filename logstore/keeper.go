@@ -217,6 +217,7 @@ func (f *filler) ahead(file *logFile) (did bool, err error) {
 		return false, diskError(err, "opening", file.name)
 	}
 	err = r.wipe(w, file.name, from, to)
+	f.store.stats.zeroed.Add(uint64((to - from).bytes()))
 	if cerr := w.Close(); err == nil {
 		err = diskError(cerr, "closing", file.name)
 	}
@@ -255,6 +256,7 @@ func (f *filler) fill(full, name string, stop <-chan struct{}) error {
 	for done := pageNo(0); done < pages && err == nil && !stopped(stop); {
 		end := min(done+growStep, pages)
 		err = r.wipe(w, name, done, end)
+		f.store.stats.zeroed.Add(uint64((end - done).bytes()))
 		done = end
 		f.rest(pages-done, stop)
 	}

@@ -74,6 +74,7 @@ func (s *Store) recover() error {
 	}
 	r.settle()
 	s.recount()
+	s.filer.measure()
 	s.lastSeq, s.nextBatch = w.end.seq, w.end.batch+1
 	if s.cfg.ReadOnly {
 		return nil

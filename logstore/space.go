@@ -108,3 +108,34 @@ func (t taker) mayTake(free, reserve int) bool {
 	}
 	return free > 0
 }
+
+// figures are what a Space is computed from.
+type figures struct {
+	capacity block.ByteCount
+	fileSize block.ByteCount
+	written  block.ByteCount // of log files, up to the end of each
+	live     block.ByteCount
+}
+
+// space says where the bytes of a store are.
+func (f figures) space(was SpaceLevel) Space {
+	s := Space{Capacity: f.capacity, Live: f.live, Dead: f.written - min(f.written, f.live)}
+	s.Reserved = block.ByteCount(reserveOf(int(f.capacity/f.fileSize))) * f.fileSize
+	used := s.Live + s.Dead + s.Reserved
+	s.Free = s.Capacity - min(s.Capacity, used)
+	s.Level = s.levelOf(was)
+	return s
+}
+
+// Space tells where the bytes of the store are, and how full it is. It takes
+// some microseconds, more if there are many files.
+func (s *Store) Space() Space {
+	f := figures{fileSize: s.cfg.FileSize, live: block.ByteCount(s.ledger.total.Load()) * block.Size}
+	for _, file := range s.files.Load().all {
+		f.written += pageNo(file.end.Load()).bytes()
+	}
+	f.capacity = s.filer.limit()
+	sp := f.space(SpaceLevel(s.level.Load()))
+	s.level.Store(uint32(sp.Level))
+	return sp
+}

@@ -6,6 +6,8 @@ import (
 	"slices"
 	"sync"
 	"sync/atomic"
+	"time"
+	"unsafe"
 
 	"github.com/sextantdisk/sextant/internal/block"
 	"github.com/sextantdisk/sextant/internal/vfs"
@@ -26,13 +28,14 @@ type Store struct {
 
 	files  atomic.Pointer[fileTable]
 	ledger ledger
+	level  atomic.Uint32 // SpaceLevel when it was asked last
 	scans  scanCache
 	filer  *filer
 	keeper keeper
 	filler filler
 	stop   chan struct{}
 	tasks  sync.WaitGroup
-	stats  struct{ batches, records, bytes, damages atomic.Uint64 }
+	stats  counters
 
 	// What follows belongs to the leader: the goroutine for which
 	// mu.leading is true.
@@ -110,6 +113,16 @@ func (s *Store) Damage() []Damage {
 	return slices.Clone(s.mu.damage)
 }
 
+// counters are what Stats tells, in bytes where nothing else is said.
+type counters struct {
+	batches, records, bytes, damages atomic.Uint64 // of the hot head, damages of all
+	payload                          atomic.Uint64 // that clients gave
+	cold, checkpoint, zeroed         atomic.Uint64
+	cleaned                          atomic.Uint64 // full lengths of files
+	recycled                         atomic.Uint64 // files
+	stalls                           atomic.Uint64 // flushes
+}
+
 // Stats are counters since Open.
 type Stats struct {
 	Batches, Records int
@@ -122,7 +135,23 @@ type Stats struct {
 	// payloads of these and of those being written.
 	Queued      int
 	QueuedBytes block.ByteCount
+	// ClientBytes is the payload of the changes appended. What Bytes,
+	// ColdBytes, CheckpointBytes and ZeroedBytes add up to, divided by it,
+	// is the write amplification.
+	ClientBytes     block.ByteCount
+	ColdBytes       block.ByteCount // written by cleaning, headers included
+	CheckpointBytes block.ByteCount
+	ZeroedBytes     block.ByteCount // zero-written in advance
+	// CleanedBytes is the length of the log files that were emptied, and
+	// Recycled their number.
+	CleanedBytes block.ByteCount
+	Recycled     int
+	// Stalls counts the flushes that took StallAfter or longer.
+	Stalls int
 }
+
+// StallAfter is from when on a flush counts as a stall.
+const StallAfter = 100 * time.Millisecond
 
 // Stats are counters since Open.
 func (s *Store) Stats() Stats {
@@ -132,13 +161,35 @@ func (s *Store) Stats() Stats {
 	s.mu.Lock()
 	queued, queuedBytes := len(s.mu.queue), s.mu.queued
 	s.mu.Unlock()
+	c := &s.stats
 	return Stats{
+		ClientBytes: bytes(&c.payload), ColdBytes: bytes(&c.cold), CheckpointBytes: bytes(&c.checkpoint),
+		ZeroedBytes: bytes(&c.zeroed), CleanedBytes: bytes(&c.cleaned), Recycled: int(c.recycled.Load()),
+		Stalls: int(c.stalls.Load()),
 		Queued: queued, QueuedBytes: queuedBytes,
 		Batches: int(s.stats.batches.Load()), Records: int(s.stats.records.Load()),
 		Bytes: block.ByteCount(s.stats.bytes.Load()), Damages: int(s.stats.damages.Load()),
 		Files: len(s.files.Load().all), Spares: spares, Size: size,
 	}
 }
+
+// IndexMemory tells how many blocks of data the indexes point to, and the
+// memory of their leaves: 12 bytes for each block of a range that was written
+// to. It looks at each 2 MiB of each segment: some milliseconds for a TiB.
+func (s *Store) IndexMemory() (blocks int, memory block.ByteCount) {
+	for _, g := range s.Segments() {
+		g.mu.RLock()
+		for i := range g.mu.index.base.slots {
+			if g.mu.index.base.slots[i].leaf != nil {
+				memory += block.ByteCount(unsafe.Sizeof(leaf{}))
+			}
+		}
+		g.mu.RUnlock()
+	}
+	return int(s.ledger.total.Load()), memory
+}
+
+func bytes(n *atomic.Uint64) block.ByteCount { return block.ByteCount(n.Load()) }
 
 // Segment finds a segment by its id.
 func (s *Store) Segment(id block.SegmentID) (*Segment, bool) {
