@@ -163,8 +163,8 @@ func (s *Store) Stats() Stats {
 	s.mu.Unlock()
 	c := &s.stats
 	return Stats{
-		ClientBytes: bytes(&c.payload), ColdBytes: bytes(&c.cold), CheckpointBytes: bytes(&c.checkpoint),
-		ZeroedBytes: bytes(&c.zeroed), CleanedBytes: bytes(&c.cleaned), Recycled: int(c.recycled.Load()),
+		ClientBytes: loaded(&c.payload), ColdBytes: loaded(&c.cold), CheckpointBytes: loaded(&c.checkpoint),
+		ZeroedBytes: loaded(&c.zeroed), CleanedBytes: loaded(&c.cleaned), Recycled: int(c.recycled.Load()),
 		Stalls: int(c.stalls.Load()),
 		Queued: queued, QueuedBytes: queuedBytes,
 		Batches: int(s.stats.batches.Load()), Records: int(s.stats.records.Load()),
@@ -189,7 +189,7 @@ func (s *Store) IndexMemory() (blocks int, memory block.ByteCount) {
 	return int(s.ledger.total.Load()), memory
 }
 
-func bytes(n *atomic.Uint64) block.ByteCount { return block.ByteCount(n.Load()) }
+func loaded(n *atomic.Uint64) block.ByteCount { return block.ByteCount(n.Load()) }
 
 // Segment finds a segment by its id.
 func (s *Store) Segment(id block.SegmentID) (*Segment, bool) {
