@@ -34,6 +34,9 @@ func (o observer) Flushed(records int, n block.ByteCount, d time.Duration) {
 	if o.Observer != nil {
 		o.Observer.Flushed(records, n, d)
 	}
+	if o.s.room.took(n) {
+		o.s.wake(o.s.lookNow)
+	}
 }
 
 // Corrupt implements logstore.Observer.
@@ -105,6 +108,7 @@ func (s *Server) watch() {
 		case <-s.ctx.Done():
 			return
 		case <-timer.C():
+		case <-s.lookNow:
 		}
 		if s.store != nil {
 			s.lookAtFlush()

@@ -108,3 +108,34 @@ func TestS3UnreadableLogIsTold(t *testing.T) {
 		t.Errorf("ended with %v, log %+v", d.Err(), d.LogStats())
 	}
 }
+
+// TestS3FullDiskSaysSoInAcks: from 90 % of live data on, and no more when it
+// was given back, without a restart.
+func TestS3FullDiskSaysSoInAcks(t *testing.T) {
+	d := prepare(t, memfs.New(0))
+	d.cfg.Capacity = 24 * block.MiB
+	d.cfg.Store.Capacity, d.cfg.Store.FileSize = d.cfg.Capacity, block.MiB
+	d.start()
+	c := d.opened()
+	n, full := block.Seq(1), false
+	for ; n < 1000 && !full; n++ {
+		c.send(records(1, record(lsn(1, n+1), lsn(1, n), block.Index(n)*32, data('a', 32))))
+		a := c.ack()
+		if a.SCL != lsn(1, n+1) {
+			t.Fatalf("record %d was not taken: %+v", n, a)
+		}
+		full = a.Full
+	}
+	if space := d.Store().Space(); !full || space.Level != logstore.SpaceFull {
+		t.Fatalf("after %d records: %+v", n, space)
+	}
+	c.send(records(1, wire.Record{Type: wire.RecordTrim, LSN: lsn(1, n+1), Prev: lsn(1, n), Block: 0, Count: block.Count(n) * 16}))
+	if a := c.ack(); a.SCL != lsn(1, n+1) {
+		t.Fatalf("the trim was not taken: %+v", a)
+	}
+	eventually(t, "room again", func() bool {
+		d.clock.Advance(watchEvery)
+		c.send(ping(1, wire.Progress{Floor: lsn(1, n+1), Committed: lsn(1, n+1)}))
+		return !c.ack().Full
+	})
+}

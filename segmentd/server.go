@@ -67,6 +67,7 @@ type Server struct {
 	diskReads *diskReads
 	reassure  chan struct{} // wakes the asker after volumes' epochs
 	beatNow   chan struct{} // a heartbeat is to be sent at once
+	lookNow   chan struct{} // the log is to be asked for its space at once
 	counters  Counters
 	room      room
 	failure   atomic.Pointer[error] // why the disk has ended, or nil
@@ -88,7 +89,7 @@ func Start(ctx context.Context, cfg Config) (*Server, error) {
 	s := &Server{
 		cfg: cfg, log: cfg.Logger, clock: cfg.Clock,
 		catchUps: make(chan struct{}, maxCatchUps),
-		reassure: make(chan struct{}, 1), beatNow: make(chan struct{}, 1), diskReads: newDiskReads(),
+		reassure: make(chan struct{}, 1), beatNow: make(chan struct{}, 1), lookNow: make(chan struct{}, 1), diskReads: newDiskReads(),
 	}
 	s.mu.segments = map[block.SegmentID]*hosted{}
 	s.mu.conns = map[net.Conn]wire.Purpose{}
@@ -101,6 +102,7 @@ func Start(ctx context.Context, cfg Config) (*Server, error) {
 	s.spawn(s.heartbeats)
 	s.spawn(s.reassurer)
 	s.spawn(s.watch)
+	s.wake(s.lookNow)
 	s.wake(s.reassure)
 	return s, nil
 }
