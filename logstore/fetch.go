@@ -69,17 +69,37 @@ func (r *ReadResult) fetchCached() (all bool) {
 	return true
 }
 
-// fetch reads what is left: what lies near each other with one call.
+// fetch reads what is left, all of it at once; what lies near each other is
+// one read.
 func (r *ReadResult) fetch() error {
+	r.vec, r.spans = slices.Grow(r.vec[:0], r.vecs()), r.spans[:0]
 	for left := r.todo; len(left) > 0; {
 		n := near(left)
-		if err := r.fetchSpan(left[:n]); err != nil {
-			return err
-		}
+		r.addSpan(left[:n])
 		left = left[n:]
+	}
+	vfs.ReadSpans(r.spans)
+	err := r.outcome()
+	clear(r.vec)
+	clear(r.spans)
+	return err
+}
+
+// outcome is the first error of the spans.
+func (r *ReadResult) outcome() error {
+	left := r.todo
+	for i := range r.spans {
+		s := &r.spans[i]
+		if s.Err != nil {
+			return readError(s.Err, left[0].file.name, s.N, left[0].page)
+		}
+		left = left[near(left):]
 	}
 	return nil
 }
+
+// vecs is how many buffers all spans have together, at most.
+func (r *ReadResult) vecs() int { return len(r.todo) * (1 + maxGap) }
 
 // near is how many of the first pieces lie near each other.
 func near(pieces []piece) int {
@@ -98,30 +118,31 @@ func near(pieces []piece) int {
 	return len(pieces)
 }
 
-// fetchSpan reads pieces with one call; what is between them goes to waste.
+// addSpan plans one read of several pieces; what is between them goes to waste.
 // All of a long read goes past the page cache, its short pieces as well: in the
 // order of the log they look like a sequential read to the kernel, which would
 // read megabytes ahead for each.
-func (r *ReadResult) fetchSpan(pieces []piece) error {
+func (r *ReadResult) addSpan(pieces []piece) {
 	first := &pieces[0]
-	source := first.file.source(len(r.Sums)*block.Size, aligned(r.Buf))
-	if len(pieces) == 1 {
-		return readPages(source, first.file.name, r.at(first), first.page)
-	}
-	if r.junk == nil {
-		r.junk = alignedPages(1)
-	}
-	r.vec = r.vec[:0]
-	at := first.page
+	from, at := len(r.vec), first.page
 	for i := range pieces {
 		p := &pieces[i]
 		for ; at < p.page; at++ {
-			r.vec = append(r.vec, r.junk)
+			r.vec = append(r.vec, r.waste())
 		}
 		r.vec = append(r.vec, r.at(p))
 		at = p.end()
 	}
-	got, err := source.ReadvAt(r.vec, first.page.at())
-	clear(r.vec)
-	return readError(err, first.file.name, got, first.page)
+	r.spans = append(r.spans, vfs.Span{
+		File: first.file.source(len(r.Sums)*block.Size, aligned(r.Buf)),
+		Bufs: r.vec[from:len(r.vec):len(r.vec)], Off: first.page.at(),
+	})
+}
+
+// waste is a page for what nobody looks at.
+func (r *ReadResult) waste() []byte {
+	if r.junk == nil {
+		r.junk = alignedPages(1)
+	}
+	return r.junk
 }

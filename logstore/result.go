@@ -2,6 +2,7 @@ package logstore
 
 import (
 	"github.com/sextantdisk/sextant/internal/block"
+	"github.com/sextantdisk/sextant/internal/vfs"
 )
 
 // RunKind is what a run of blocks holds.
@@ -39,6 +40,7 @@ type ReadResult struct {
 	plan  []piece // in the order of the blocks
 	todo  []piece // what memory did not have, in the order of the log
 	vec   [][]byte
+	spans []vfs.Span
 	junk  []byte // a page for what is between pieces
 }
 
