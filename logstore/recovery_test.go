@@ -250,6 +250,52 @@ func TestT14WithoutProofASegmentIsDamaged(t *testing.T) {
 	}
 }
 
+// A branch that was annulled is no proof: the record on which the other one
+// stands is lost, so the segment is complete up to the branch's end again, which
+// is above all that was lost, and below what it had acknowledged.
+func TestT14AnnulledBranchIsNoProof(t *testing.T) {
+	fs := newDisk()
+	s := open(t, fs, small())
+	g := create(t, s, 1)
+	put(t, g, write(lsn(1, 1), 0, 1, 1))
+	must(t, s.mark()) // the head is 1.1
+	put(t, g, epochOpen(lsn(2, 1), 0))
+	put(t, g, epochOpen(lsn(3, 1), lsn(1, 1)), write(lsn(3, 2), lsn(3, 1), 2, 1))
+	if g.SCL() != lsn(3, 2) {
+		t.Fatalf("SCL is %v", g.SCL())
+	}
+	fs = crash(fs)
+	all, _ := batches(t, fs)
+	rot(t, fs, all[1].File, all[1].Offset+100) // record 1.1
+	s = open(t, fs, small())
+	if st := segment(t, s, 1).State(); !st.Damaged || st.SCL != lsn(2, 1) {
+		t.Fatalf("the segment had acknowledged 3.2 and is %+v", st)
+	}
+}
+
+// A segment was dropped and made again; the record of its end is lost. It must
+// not come back in place of the new one.
+func TestT13LostDropDoesNotBringASegmentBack(t *testing.T) {
+	fs := newDisk()
+	s := open(t, fs, small())
+	chainOf(t, create(t, s, 1), 3)
+	must(t, s.DropSegment(segID(1)))
+	g := create(t, s, 1)
+	put(t, g, zero(lsn(1, 1), 0, 0, 9))
+	must(t, s.mark())
+	fs = crash(fs)
+	all, _ := batches(t, fs)
+	rot(t, fs, all[4].File, all[4].Offset+100)
+	for range 8 { // whatever the order of maps is
+		s = open(t, fs, small())
+		st := segment(t, s, 1).State()
+		if st.SCL != lsn(1, 1) || st.Damaged || len(s.Segments()) != 1 || owner(t, segment(t, s, 1), lsn(1, 1), 1) != 0 {
+			t.Fatalf("the new segment is empty, but is %+v", st)
+		}
+		must(t, s.Close())
+	}
+}
+
 // A later complete record is no proof: record 3 arrived before record 2, was
 // acknowledged with it, and is lost.
 func TestT14LaterCompleteRecordIsNoProof(t *testing.T) {

@@ -8,6 +8,7 @@ import (
 type replay struct {
 	store *Store
 	segs  map[segIndex]*Segment
+	byID  map[block.SegmentID]*Segment
 	// dropped and orphans are numbers of segments that are not known: what
 	// comes for the first is late, what comes for the others is damage.
 	dropped, orphans map[segIndex]bool
@@ -16,7 +17,7 @@ type replay struct {
 }
 
 func newReplay(s *Store) *replay {
-	return &replay{store: s, segs: map[segIndex]*Segment{}, dropped: map[segIndex]bool{}, orphans: map[segIndex]bool{}}
+	return &replay{store: s, segs: map[segIndex]*Segment{}, byID: map[block.SegmentID]*Segment{}, dropped: map[segIndex]bool{}, orphans: map[segIndex]bool{}}
 }
 
 func (r *replay) file(f *logFile, bad int) error {
@@ -68,9 +69,7 @@ func (r *replay) record(f *logFile, d *descriptor, sums []block.Sum, at pageNo, 
 		return nil
 	}
 	if d.typ == TypeDrop {
-		g.dropped.Store(true)
-		delete(r.segs, d.seg)
-		r.dropped[d.seg] = true
+		r.drop(g)
 		return nil
 	}
 	if d.typ.isChange() {
@@ -79,6 +78,13 @@ func (r *replay) record(f *logFile, d *descriptor, sums []block.Sum, at pageNo, 
 	g.stale = d.typ != TypeStatus
 	g.applyLocked(d, sums, dataAt(f.header.seq, at), nil)
 	return nil
+}
+
+func (r *replay) drop(g *Segment) {
+	g.dropped.Store(true)
+	delete(r.segs, g.idx)
+	delete(r.byID, g.id)
+	r.dropped[g.idx] = true
 }
 
 // orphan notes, once, that records name a segment whose creation is lost.
@@ -103,8 +109,11 @@ func (r *replay) config(f *logFile, d *descriptor, sums []block.Sum, at pageNo, 
 	}
 	g := r.segs[d.seg]
 	if g == nil {
+		if old := r.byID[id]; old != nil {
+			r.drop(old) // it was before this one was made: the record of it is lost
+		}
 		g = newSegment(r.store, id, d.seg)
-		r.segs[d.seg] = g
+		r.segs[d.seg], r.byID[id] = g, g
 		if d.flags&flagCreated == 0 {
 			g.mu.health.damage()
 		}
@@ -120,7 +129,7 @@ func (r *replay) settle() {
 	for _, g := range r.segs {
 		scl := g.mu.index.chain.SCL()
 		was := g.mu.health.declared
-		g.mu.health = health{declared: g.mu.health.damaged(scl)}
+		g.mu.health = health{declared: g.mu.health.damaged(&g.mu.index.chain)}
 		g.publishLocked()
 		g.settled.Store(0)
 		s.mu.segments[g.id], s.mu.byIndex[g.idx] = g, g

@@ -33,10 +33,8 @@ type Segment struct {
 		promised block.VolumeEpoch
 		config   []byte // replaced, never changed
 		health   health
+		bad      int // reads that found a wrong checksum
 		unlinked int // conflicting records
-		// bad are blocks found damaged, and where they lay then; at most
-		// maxBad. The index may have moved on: see Bad.
-		bad map[block.Index]location
 	}
 }
 
@@ -46,9 +44,12 @@ type Segment struct {
 // existed then: a record above what is now the highest, or a promise. A
 // STATUS from behind the damage tells the promise and the head of its time;
 // the segment has provably passed over the damage if its SCL has reached that
-// head: then nothing that was lost could be above the SCL. (That a later
-// record is complete is no proof: a higher one may have arrived before it,
-// out of order, and been lost.)
+// head, so that nothing that was lost could be above the SCL, and if nothing
+// above the SCL waits for a record at or below that head, so that nothing that
+// was lost holds the SCL down. (That a later record is complete is no proof: a
+// higher one may have arrived before it, out of order, and been lost. That the
+// head is reached is not enough: a branch that was annulled is complete again
+// when the one that annulled it lost its beginning.)
 type health struct {
 	// declared: a STATUS says that the segment was found damaged.
 	declared bool
@@ -75,8 +76,8 @@ func (h *health) status(flags uint8, head block.LSN) {
 }
 
 // damaged is the verdict when all of the log was read.
-func (h *health) damaged(scl block.LSN) bool {
-	return h.declared || (h.suspect && (!h.proof || scl < h.proofHead))
+func (h *health) damaged(c *chain.Chain[version]) bool {
+	return h.declared || (h.suspect && (!h.proof || c.SCL() < h.proofHead || c.Misses(h.proofHead)))
 }
 
 // newSegment is an empty segment; idx may be set later, before it is used.
@@ -102,7 +103,7 @@ func (g *Segment) State() State {
 	return State{
 		SCL: x.chain.SCL(), Floor: x.chain.Floor(), Head: x.chain.Head(),
 		Promised: g.mu.promised, Config: g.mu.config,
-		Damaged: g.mu.health.declared, BadBlocks: len(g.mu.bad),
+		Damaged: g.mu.health.declared, BadBlocks: g.mu.bad,
 		Bytes:   block.ByteCount(x.base.data+x.hot.data) * block.Size,
 		Pending: x.chain.Pending(), Annulled: x.chain.Annulled(),
 	}

@@ -79,6 +79,20 @@ func (c *Chain[T]) Head() block.LSN { return max(c.head, c.floor) }
 // Pending counts the records that wait for one before them.
 func (c *Chain[T]) Pending() int { return len(c.pending) }
 
+// Misses tells whether a record above the SCL waits for one at or below l that
+// is not there: with it, the SCL would perhaps be higher.
+func (c *Chain[T]) Misses(l block.LSN) bool {
+	if c.Head() == c.SCL() {
+		return false
+	}
+	for prev := range c.waiting {
+		if _, ok := c.pending[prev]; !ok && prev <= l {
+			return true
+		}
+	}
+	return false
+}
+
 // Annulled counts the complete records off the path.
 func (c *Chain[T]) Annulled() int { return len(c.branches) }
 

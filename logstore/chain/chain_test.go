@@ -57,6 +57,9 @@ func story(t *testing.T, text string) {
 			got, want = fmt.Sprint(c.SetFloor(lsn(t, l), &ev)), verdict
 		case "is":
 			got = c.Describe()
+		case "misses":
+			l, verdict, _ := strings.Cut(rest, " -> ")
+			got, want = fmt.Sprint(c.Misses(lsn(t, l))), verdict
 		case "scl":
 			got = c.SCL().String()
 		case "events":
@@ -82,6 +85,26 @@ func TestR8GapIsKeptAndLinkedWhenFilled(t *testing.T) {
 		events +1.1 +1.2 +1.3 +1.4
 		add 1.2<1.1 -> duplicate
 		is floor 0.0, path 1.1 1.2 1.3 1.4`)
+}
+
+// What waits above the SCL tells that something below may be lost.
+func TestMissesWhatIsWaitedFor(t *testing.T) {
+	story(t, `
+		add 2.1<0 -> linked
+		misses 9.9 -> false
+		add 1.3<1.2 -> pending
+		misses 9.9 -> false
+		add 3.2<3.1 -> pending
+		misses 1.1 -> false
+		misses 1.2 -> true
+		add 1.2<1.1 -> pending
+		misses 1.2 -> true
+		add 1.1<0 -> annulled
+		misses 3.0 -> false
+		misses 3.1 -> true
+		add 3.1<1.3 -> linked
+		misses 9.9 -> false
+		scl 3.2`)
 }
 
 // The replica of §2.5 note b: walking forward by the highest child would
