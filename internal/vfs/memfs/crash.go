@@ -19,7 +19,7 @@ func (f *FS) CrashClone(rng *rand.Rand, keep float64) *FS {
 // thing that is not durable whether it survives, in an order that depends on
 // the state and the answers alone: first the names' changes, the oldest first,
 // which end with the first one that does not survive, then, file by file in
-// the order of names, the new length and each sector.
+// the order of names, the new length and each sector that would differ.
 func (f *FS) Crash(keep func() bool) *FS {
 	f.mu.Lock()
 	defer f.mu.Unlock()

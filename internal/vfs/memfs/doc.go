@@ -10,6 +10,9 @@
 // the last SyncDir may be lost, the newest first; and a Direct file refuses
 // memory, offsets and lengths that are not aligned.
 //
+// Contents share pages and copy what changes, so that a clone costs a pointer
+// for each page: a test can look at thousands of cuts.
+//
 // Non-job: permissions, links, folders that lose power (MkdirAll is durable
 // at once), time.
 //

@@ -1,6 +1,7 @@
 package memfs
 
 import (
+	"bytes"
 	"maps"
 	"math/bits"
 	"slices"
@@ -74,29 +75,48 @@ func within(i, size int) uint8 {
 	return uint8(1<<sectors - 1)
 }
 
+// doubtful is the dirty sectors of page i that a crash may leave either way:
+// what was overwritten with the same bytes is the same either way.
+func (n *inode) doubtful(i int) (set uint8) {
+	var now, disk [Sector]byte
+	for s := range sectorsPerPage {
+		if n.dirty[i]&(1<<s) == 0 {
+			continue
+		}
+		off := i*pageSize + s*Sector
+		k := n.data.readAt(now[:], off)
+		clear(disk[:])
+		n.durable.readAt(disk[:k], off)
+		if !bytes.Equal(now[:k], disk[:k]) {
+			set |= 1 << s
+		}
+	}
+	return set
+}
+
 // unsynced is how many questions crash may ask.
 func (n *inode) unsynced() int {
 	sum := 0
 	if n.data.size != n.durable.size {
 		sum++
 	}
-	for _, set := range n.dirty {
-		sum += bits.OnesCount8(set)
+	for i := range n.dirty {
+		sum += bits.OnesCount8(n.doubtful(i))
 	}
 	return sum
 }
 
 // crash is the file after a power cut: keep is asked for the new length and
-// for each dirty sector, in the order of the file.
+// for each doubtful sector, in the order of the file.
 func (n *inode) crash(keep func() bool) *inode {
 	disk := n.durable.share()
 	if n.data.size != n.durable.size && keep() {
 		disk.resize(n.data.size)
 	}
 	for _, i := range slices.Sorted(maps.Keys(n.dirty)) {
-		set := uint8(0)
+		set, doubtful := uint8(0), n.doubtful(i)
 		for s := range sectorsPerPage {
-			if n.dirty[i]&(1<<s) != 0 && keep() {
+			if doubtful&(1<<s) != 0 && keep() {
 				set |= 1 << s
 			}
 		}
