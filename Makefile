@@ -40,7 +40,7 @@ run: build ## build, start a whole system in one process, tell how to attach to 
 	@scripts/run
 
 .PHONY: test
-test: deps fmt vet lint test-race test-vm ## everything that CI runs
+test: deps fmt vet lint test-race test-crash test-vm ## everything that CI runs
 
 .PHONY: deps
 deps: ## install the Debian packages that the tests need, or say which lack
@@ -63,6 +63,20 @@ lint: $(GOLANGCI) ## golangci-lint, then our own rules
 .PHONY: test-race
 test-race: ## go test -race on all packages but the virtual machine's
 	$(GO) test -race -timeout $(TEST_TIMEOUT) $(TEST_PACKAGES)
+
+# Random scripts from a seed drawn anew; a failure prints the command that
+# repeats it.
+CRASH := $(GO) test -count=1 -v -timeout 0 ./logstore -run '^TestCrashRandom$$'
+CRASH_QUIET := grep -vE '^(=== |    --- PASS)'
+N ?= 100000
+
+.PHONY: crash
+crash: ## N (100000) power cuts of the log store, random scripts
+	$(CRASH) -crash.n=$(N) | $(CRASH_QUIET)
+
+.PHONY: test-crash
+test-crash: ## 60 s of that
+	$(CRASH) -crash.time=60s | $(CRASH_QUIET)
 
 .PHONY: test-vm
 test-vm: ## the tests in a virtual machine: a real kernel attaches

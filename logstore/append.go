@@ -198,7 +198,6 @@ func (s *Store) write() error {
 	h.file.claims.take(h.next + b.pages())
 	s.encode()
 	start := s.cfg.Clock.Now()
-	s.stalls.begin(start)
 	if err := h.writer.WritevAt(b.iov, h.next.at()); err != nil {
 		return diskError(err, "writing", h.file.name)
 	}
@@ -252,9 +251,8 @@ func (s *Store) flushed(d time.Duration) {
 	s.cfg.Observer.Flushed(len(b.items), b.pages().bytes(), d)
 }
 
-// timed notes how long a flush took, and whether that was a stall.
+// timed counts a flush that stalled.
 func (s *Store) timed(d time.Duration) {
-	s.stalls.end(d)
 	if d >= StallAfter {
 		s.stats.stalls.Add(1)
 	}

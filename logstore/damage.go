@@ -12,16 +12,15 @@ type DamageKind uint8
 
 // The kinds of damage.
 const (
-	DamageBatch      DamageKind = iota + 1 // frames are missing before a later valid one
-	DamageTail                             // a file ends before where its successor says that it ended
-	DamageFile                             // a file is missing or has no readable header
-	DamageHeader                           // one of the two copies of a file's header is unreadable
-	DamagePayload                          // a block does not have its checksum
-	DamageOrphan                           // records of a segment whose creation was lost
-	DamageUnreadable                       // the disk does not give a block
+	DamageBatch   DamageKind = iota + 1 // frames are missing before a later valid one
+	DamageTail                          // a file ends before where its successor says that it ended
+	DamageFile                          // a file is missing or has no readable header
+	DamageHeader                        // one of the two copies of a file's header is unreadable
+	DamagePayload                       // a block does not have its checksum
+	DamageOrphan                        // records of a segment whose creation was lost
 )
 
-var damageNames = [...]string{"unknown", "batch", "tail", "file", "header", "payload", "orphan", "unreadable"}
+var damageNames = [...]string{"unknown", "batch", "tail", "file", "header", "payload", "orphan"}
 
 func (k DamageKind) String() string {
 	if int(k) < len(damageNames) {
@@ -36,7 +35,7 @@ type Damage struct {
 	File   string          // name of the log file
 	Offset block.ByteCount // where in the file
 	Length block.ByteCount // 0: not known
-	// Segment and Block are set for DamagePayload and DamageUnreadable.
+	// Segment and Block are set for DamagePayload.
 	Segment block.SegmentID
 	Block   block.Index
 	// Expected and Found are the checksums, for DamagePayload.
@@ -47,9 +46,6 @@ func (d Damage) String() string {
 	s := fmt.Sprintf("%v damage in %s at offset %d", d.Kind, d.File, uint64(d.Offset))
 	if d.Length > 0 {
 		s += fmt.Sprintf(", %d bytes", uint64(d.Length))
-	}
-	if d.Kind == DamageUnreadable {
-		s += fmt.Sprintf(": block %d of segment %v", d.Block, d.Segment)
 	}
 	if d.Kind == DamagePayload {
 		s += fmt.Sprintf(": block %d of segment %v has checksum %08x instead of %08x", d.Block, d.Segment, uint32(d.Found), uint32(d.Expected))

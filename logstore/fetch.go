@@ -31,11 +31,8 @@ func (r *ReadResult) at(p *piece) []byte { return r.Buf[p.to*block.Size : (p.to+
 // Error kinds: Corrupt, Unavailable.
 func (r *ReadResult) Finish() error {
 	err := r.fetch()
-	switch {
-	case err == nil:
+	if err == nil {
 		err = r.seg.verify(r)
-	case unreadable(err):
-		err = r.seg.pinpoint(r)
 	}
 	return r.end(err)
 }

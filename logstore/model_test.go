@@ -2,6 +2,7 @@ package logstore
 
 import (
 	"fmt"
+	"maps"
 	"math/rand/v2"
 	"slices"
 	"testing"
@@ -12,46 +13,51 @@ import (
 // modelSegment is a segment by definition: a set of records, all else
 // computed anew from it.
 type modelSegment struct {
-	recs     map[block.LSN]Record
+	recs     map[block.LSN]Record // only ever grows
 	promised block.VolumeEpoch
 	config   string
+
+	way   []Record // the chain when recs had known records
+	known int
 }
 
 func newModel() *modelSegment { return &modelSegment{recs: map[block.LSN]Record{}} }
 
 func (m *modelSegment) clone() *modelSegment {
-	c := newModel()
-	for l, r := range m.recs {
-		c.recs[l] = r
-	}
-	c.promised, c.config = m.promised, m.config
-	return c
+	c := *m
+	c.recs = maps.Clone(m.recs)
+	return &c
 }
 
 // chain is the records of the highest complete LSN, ascending.
 func (m *modelSegment) chain() []Record {
-	lsns := make([]block.LSN, 0, len(m.recs))
-	for l := range m.recs {
-		lsns = append(lsns, l)
+	if m.known == len(m.recs) {
+		return m.way
 	}
-	slices.Sort(lsns)
+	m.way, m.known = nil, len(m.recs)
+	lsns := slices.Sorted(maps.Keys(m.recs))
 	for _, top := range slices.Backward(lsns) {
-		var way []Record
-		l := top
-		for l != 0 {
-			r, ok := m.recs[l]
-			if !ok {
-				break
-			}
-			way = append(way, r)
-			l = r.Prev
-		}
-		if l == 0 {
-			slices.Reverse(way)
-			return way
+		if way := m.chainTo(top); way != nil {
+			m.way = way
+			break
 		}
 	}
-	return nil
+	return m.way
+}
+
+// chainTo is the records that lead to top, ascending, or nil if one of them is
+// not there.
+func (m *modelSegment) chainTo(top block.LSN) (way []Record) {
+	for l := top; l != 0; {
+		r, ok := m.recs[l]
+		if !ok {
+			return nil
+		}
+		way = append(way, r)
+		l = r.Prev
+	}
+	slices.Reverse(way)
+	return way
 }
 
 func (m *modelSegment) scl() block.LSN {
@@ -62,9 +68,13 @@ func (m *modelSegment) scl() block.LSN {
 }
 
 // image is which LSN wrote each of the first n blocks as of at; 0: zeroes.
-func (m *modelSegment) image(at block.LSN, n int) []block.LSN {
+func (m *modelSegment) image(at block.LSN, n int) []block.LSN { return imageAlong(m.chain(), at, n) }
+
+// imageAlong is the image that a chain makes.
+func imageAlong(chain []Record, at block.LSN, n int) []block.LSN {
 	img := make([]block.LSN, n)
-	for _, r := range m.chain() {
+	for i := range chain {
+		r := &chain[i]
 		if r.LSN > at {
 			break
 		}

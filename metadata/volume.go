@@ -164,10 +164,9 @@ const (
 	Lagging
 	CatchingUp
 	Unreachable
-	Full // serves reads, takes no data: its disk is full
 )
 
-var segmentStateNames = [...]string{"unknown", "streaming", "lagging", "catching up", "unreachable", "full"}
+var segmentStateNames = [...]string{"unknown", "streaming", "lagging", "catching up", "unreachable"}
 
 func (s SegmentState) String() string { return nameOf(segmentStateNames[:], int(s)) }
 
