@@ -156,7 +156,7 @@ func devHealth(n *raftnode.Node, segments []*segmentd.Server) error {
 		return err
 	}
 	for _, s := range segments {
-		if err := s.Store().Failed(); err != nil {
+		if err := s.Failed(); err != nil {
 			return err
 		}
 	}

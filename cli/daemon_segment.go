@@ -64,7 +64,7 @@ func runSegment(c *cli.Context) error {
 		return nameFlag(c, err, "listen")
 	}
 	defer s.Close()
-	d.wellIf(s.Store().Failed)
+	d.wellIf(s.Failed)
 	segmentMetrics(d.metrics, s)
 	d.announce("listen", s.Addr().String(), "node", string(s.Identity().Node))
 	return d.until(c.Context, s.Done(), s.Err)

@@ -39,7 +39,7 @@ func (*logMetrics) Failed(error) {}
 // segmentMetrics shows the log's and the daemon's counters.
 func segmentMetrics(m metrics, s *segmentd.Server) {
 	stats := func(f func(logstore.Stats) float64) func() float64 {
-		return func() float64 { return f(s.Store().Stats()) }
+		return func() float64 { return f(s.LogStats()) }
 	}
 	m.counter("log_batches_total", "Group commits: one flush each.", stats(func(st logstore.Stats) float64 { return float64(st.Batches) }))
 	m.counter("log_records_total", "Records appended.", stats(func(st logstore.Stats) float64 { return float64(st.Records) }))
@@ -50,7 +50,7 @@ func segmentMetrics(m metrics, s *segmentd.Server) {
 	m.gauge("log_damages", "Damaged places found in the log since the start.", stats(func(st logstore.Stats) float64 { return float64(st.Damages) }))
 	m.gauge("log_queue_tickets", "Appends that wait for a leader to write them.", stats(func(st logstore.Stats) float64 { return float64(st.Queued) }))
 	m.gauge("log_queue_bytes", "Payload of appends that wait or are being written.", stats(func(st logstore.Stats) float64 { return float64(st.QueuedBytes) }))
-	m.gauge("log_failed", "1 if the log has ended because its disk failed.", func() float64 { return flag01(s.Store().Failed() != nil) })
+	m.gauge("log_failed", "1 if the log has ended because its disk failed.", func() float64 { return flag01(s.Failed() != nil) })
 	m.gauge("segment_connections", "Gateways and peers that are connected.", func() float64 { return float64(s.Conns()) })
 	n := s.Counters()
 	m.counter("reads_total", "Reads served, or refused by the log.", func() float64 { return float64(n.Reads.Load()) })

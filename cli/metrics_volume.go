@@ -23,11 +23,11 @@ var (
 	volumeSize     = newSeries(prometheus.GaugeValue, "volume_size_bytes", "The volume's size.", "volume")
 	volumePhases   = newSeries(prometheus.GaugeValue, "volume_groups", "Placed protection groups by phase: idle, fencing, opening, open.", "volume", "phase")
 	volumeHeld     = newSeries(prometheus.GaugeValue, "volume_groups_held", "Open groups of which fewer segments than a write quorum take records: their writes wait.", "volume")
-	volumeStates   = newSeries(prometheus.GaugeValue, "volume_segments", "Segments by state: unreachable, joining, streaming, lagging, catching-up, refusing.", "volume", "state")
+	volumeStates   = newSeries(prometheus.GaugeValue, "volume_segments", "Segments by state: unreachable, joining, streaming, lagging, catching-up, refusing, full.", "volume", "state")
 	volumeMaxLag   = newSeries(prometheus.GaugeValue, "volume_lag_max_bytes", "The most that a segment lacks of what was issued.", "volume")
 	segmentLag     = newSeries(prometheus.GaugeValue, "quorum_lag_bytes", "Bytes of records that a segment has not acknowledged; only the first 512 groups of a gateway.", "volume", "pg", "segment", "node")
 	segmentRecords = newSeries(prometheus.GaugeValue, "quorum_lag_records", "Records that a segment has not acknowledged; only the first 512 groups of a gateway.", "volume", "pg", "segment", "node")
-	segmentState   = newSeries(prometheus.GaugeValue, "quorum_segment_state", "0 unreachable, 1 joining, 2 streaming, 3 lagging, 4 catching up, 5 refusing; only the first 512 groups of a gateway.", "volume", "pg", "segment", "node")
+	segmentState   = newSeries(prometheus.GaugeValue, "quorum_segment_state", "0 unreachable, 1 joining, 2 streaming, 3 lagging, 4 catching up, 5 refusing, 6 full; only the first 512 groups of a gateway.", "volume", "pg", "segment", "node")
 )
 
 // volumeCollector looks at all open volumes when the metrics are read.
@@ -81,7 +81,7 @@ func readVolume(ch chan<- prometheus.Metric, v *volume.Volume, room int) int {
 	for p := pg.Idle; p <= pg.Open; p++ {
 		volumePhases.emit(ch, float64(phases[p]), name, p.String())
 	}
-	for s := pg.Unreachable; s <= pg.Refusing; s++ {
+	for s := pg.Unreachable; s <= pg.Full; s++ {
 		volumeStates.emit(ch, float64(states[s]), name, s.String())
 	}
 	volumeHeld.emit(ch, float64(held), name)

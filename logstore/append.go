@@ -198,6 +198,7 @@ func (s *Store) write() error {
 	h.file.claims.take(h.next + b.pages())
 	s.encode()
 	start := s.cfg.Clock.Now()
+	s.stalls.begin(start)
 	if err := h.writer.WritevAt(b.iov, h.next.at()); err != nil {
 		return diskError(err, "writing", h.file.name)
 	}
@@ -251,8 +252,9 @@ func (s *Store) flushed(d time.Duration) {
 	s.cfg.Observer.Flushed(len(b.items), b.pages().bytes(), d)
 }
 
-// timed counts a flush that stalled.
+// timed notes how long a flush took, and whether that was a stall.
 func (s *Store) timed(d time.Duration) {
+	s.stalls.end(d)
 	if d >= StallAfter {
 		s.stats.stalls.Add(1)
 	}

@@ -12,15 +12,16 @@ type DamageKind uint8
 
 // The kinds of damage.
 const (
-	DamageBatch   DamageKind = iota + 1 // frames are missing before a later valid one
-	DamageTail                          // a file ends before where its successor says that it ended
-	DamageFile                          // a file is missing or has no readable header
-	DamageHeader                        // one of the two copies of a file's header is unreadable
-	DamagePayload                       // a block does not have its checksum
-	DamageOrphan                        // records of a segment whose creation was lost
+	DamageBatch      DamageKind = iota + 1 // frames are missing before a later valid one
+	DamageTail                             // a file ends before where its successor says that it ended
+	DamageFile                             // a file is missing or has no readable header
+	DamageHeader                           // one of the two copies of a file's header is unreadable
+	DamagePayload                          // a block does not have its checksum
+	DamageOrphan                           // records of a segment whose creation was lost
+	DamageUnreadable                       // the disk does not give a block
 )
 
-var damageNames = [...]string{"unknown", "batch", "tail", "file", "header", "payload", "orphan"}
+var damageNames = [...]string{"unknown", "batch", "tail", "file", "header", "payload", "orphan", "unreadable"}
 
 func (k DamageKind) String() string {
 	if int(k) < len(damageNames) {
@@ -35,7 +36,7 @@ type Damage struct {
 	File   string          // name of the log file
 	Offset block.ByteCount // where in the file
 	Length block.ByteCount // 0: not known
-	// Segment and Block are set for DamagePayload.
+	// Segment and Block are set for DamagePayload and DamageUnreadable.
 	Segment block.SegmentID
 	Block   block.Index
 	// Expected and Found are the checksums, for DamagePayload.
@@ -46,6 +47,9 @@ func (d Damage) String() string {
 	s := fmt.Sprintf("%v damage in %s at offset %d", d.Kind, d.File, uint64(d.Offset))
 	if d.Length > 0 {
 		s += fmt.Sprintf(", %d bytes", uint64(d.Length))
+	}
+	if d.Kind == DamageUnreadable {
+		s += fmt.Sprintf(": block %d of segment %v", d.Block, d.Segment)
 	}
 	if d.Kind == DamagePayload {
 		s += fmt.Sprintf(": block %d of segment %v has checksum %08x instead of %08x", d.Block, d.Segment, uint32(d.Found), uint32(d.Expected))

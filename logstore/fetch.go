@@ -31,8 +31,11 @@ func (r *ReadResult) at(p *piece) []byte { return r.Buf[p.to*block.Size : (p.to+
 // Error kinds: Corrupt, Unavailable.
 func (r *ReadResult) Finish() error {
 	err := r.fetch()
-	if err == nil {
+	switch {
+	case err == nil:
 		err = r.seg.verify(r)
+	case unreadable(err):
+		err = r.seg.pinpoint(r)
 	}
 	return r.end(err)
 }

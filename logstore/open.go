@@ -49,6 +49,7 @@ func newStore(fsys vfs.FS, dir string, disk block.DiskID, cfg Config, lock inter
 		maxRecord: cfg.FileSize - headerCopies*pageSize, filer: newFiler(fsys, dir, disk, &cfg), batch: newBatch(),
 	}
 	s.ledger.files = &s.files
+	s.stalls.base = cfg.Clock.Now()
 	s.files.Store(&fileTable{bySeq: map[fileSeq]*logFile{}})
 	s.keeper = keeper{store: s, wake: make(chan struct{}, 1)}
 	s.filler = filler{store: s, wake: make(chan struct{}, 1)}

@@ -136,7 +136,9 @@ func (g *Segment) verify(r *ReadResult) error {
 func (g *Segment) doubt(f *logFile, page pageNo, b block.Index, want block.Sum, dst []byte) error {
 	got, err := f.again(dst, page)
 	if err != nil {
-		return err
+		g.store.cfg.Logger.Error("the disk does not give a block", "segment", g.id, "file", f.name, "offset", page.bytes(), "err", err)
+		return g.rotten(Damage{Kind: DamageUnreadable, File: f.name, Offset: page.bytes(), Length: block.Size,
+			Segment: g.id, Block: b, Expected: want}, dataAt(f.header.seq, page))
 	}
 	if got == want {
 		g.store.cfg.Logger.Error("the page cache gave a damaged block, the disk has it whole; test this machine's memory",
@@ -144,16 +146,7 @@ func (g *Segment) doubt(f *logFile, page pageNo, b block.Index, want block.Sum, 
 		return nil
 	}
 	return g.rotten(Damage{Kind: DamagePayload, File: f.name, Offset: page.bytes(), Length: block.Size,
-		Segment: g.id, Block: b, Expected: want, Found: got})
-}
-
-// rotten counts damage that a read found and makes the error of it.
-func (g *Segment) rotten(d Damage) error {
-	g.mu.Lock()
-	g.mu.bad++
-	g.mu.Unlock()
-	g.store.found(d)
-	return d.err()
+		Segment: g.id, Block: b, Expected: want, Found: got}, dataAt(f.header.seq, page))
 }
 
 // Map tells what ReadAt would find, without reading, appended to runs. Error

@@ -60,7 +60,8 @@ type State struct {
 	// have been. SCL and Promised may then have been higher before; the
 	// segment must answer nothing as complete until ClearDamage (trap T14).
 	Damaged bool
-	// BadBlocks counts the reads that found a wrong checksum.
+	// BadBlocks counts the blocks found damaged; Bad tells which of them
+	// still are.
 	BadBlocks int
 	// Bytes is the data that the segment's newest versions hold, with the
 	// versions above the floor counted each.

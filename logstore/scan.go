@@ -308,7 +308,7 @@ func (g *Segment) fetchRecord(r *recordRef, p []byte) error {
 			}
 		}
 		return g.rotten(Damage{Kind: DamagePayload, File: r.file.name, Offset: at.bytes(), Length: block.Size,
-			Segment: g.id, Block: block.Index(r.d.block) + block.Index(i), Expected: r.sums[i], Found: got})
+			Segment: g.id, Block: block.Index(r.d.block) + block.Index(i), Expected: r.sums[i], Found: got}, dataAt(r.file.header.seq, at))
 	}
 	return nil
 }

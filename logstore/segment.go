@@ -33,8 +33,10 @@ type Segment struct {
 		promised block.VolumeEpoch
 		config   []byte // replaced, never changed
 		health   health
-		bad      int // reads that found a wrong checksum
 		unlinked int // conflicting records
+		// bad are blocks found damaged, and where they lay then; at most
+		// maxBad. The index may have moved on: see Bad.
+		bad map[block.Index]location
 	}
 }
 
@@ -103,7 +105,7 @@ func (g *Segment) State() State {
 	return State{
 		SCL: x.chain.SCL(), Floor: x.chain.Floor(), Head: x.chain.Head(),
 		Promised: g.mu.promised, Config: g.mu.config,
-		Damaged: g.mu.health.declared, BadBlocks: g.mu.bad,
+		Damaged: g.mu.health.declared, BadBlocks: len(g.mu.bad),
 		Bytes:   block.ByteCount(x.base.data+x.hot.data) * block.Size,
 		Pending: x.chain.Pending(), Annulled: x.chain.Annulled(),
 	}

@@ -36,6 +36,7 @@ type Store struct {
 	stop   chan struct{}
 	tasks  sync.WaitGroup
 	stats  counters
+	stalls stalls
 
 	// What follows belongs to the leader: the goroutine for which
 	// mu.leading is true.
@@ -146,8 +147,10 @@ type Stats struct {
 	// Recycled their number.
 	CleanedBytes block.ByteCount
 	Recycled     int
-	// Stalls counts the flushes that took StallAfter or longer.
-	Stalls int
+	// Stalls counts the flushes that took StallAfter or longer; LongestFlush
+	// is the longest of all.
+	Stalls       int
+	LongestFlush time.Duration
 }
 
 // StallAfter is from when on a flush counts as a stall.
@@ -165,7 +168,7 @@ func (s *Store) Stats() Stats {
 	return Stats{
 		ClientBytes: loaded(&c.payload), ColdBytes: loaded(&c.cold), CheckpointBytes: loaded(&c.checkpoint),
 		ZeroedBytes: loaded(&c.zeroed), CleanedBytes: loaded(&c.cleaned), Recycled: int(c.recycled.Load()),
-		Stalls: int(c.stalls.Load()),
+		Stalls: int(c.stalls.Load()), LongestFlush: time.Duration(s.stalls.longest.Load()),
 		Queued: queued, QueuedBytes: queuedBytes,
 		Batches: int(s.stats.batches.Load()), Records: int(s.stats.records.Load()),
 		Bytes: block.ByteCount(s.stats.bytes.Load()), Damages: int(s.stats.damages.Load()),

@@ -164,9 +164,10 @@ const (
 	Lagging
 	CatchingUp
 	Unreachable
+	Full // serves reads, takes no data: its disk is full
 )
 
-var segmentStateNames = [...]string{"unknown", "streaming", "lagging", "catching up", "unreachable"}
+var segmentStateNames = [...]string{"unknown", "streaming", "lagging", "catching up", "unreachable", "full"}
 
 func (s SegmentState) String() string { return nameOf(segmentStateNames[:], int(s)) }
 

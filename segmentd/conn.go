@@ -84,6 +84,7 @@ func (c *conn) greet() error {
 		c.w.Flush()
 		return err
 	}
+	c.s.note(c.nc, m.Purpose)
 	welcome := wire.Welcome{Cluster: id.Cluster, Disk: id.Disk, Boot: id.Boot, Node: id.Node}
 	c.send(welcome.Append(c.head[:0], h.Tag), nil, nil)
 	c.w.Flush()
@@ -118,6 +119,9 @@ func (c *conn) loop() error {
 
 // handle takes one frame. An error ends the connection: the stream is lost.
 func (c *conn) handle(h wire.Header, meta []byte) error {
+	if refused, err := c.withoutDisk(h); refused {
+		return err
+	}
 	switch h.Type {
 	case wire.TypeWrite:
 		return c.handleWrite(h, meta)

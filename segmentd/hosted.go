@@ -12,7 +12,8 @@ import (
 
 // hosted is one segment of this daemon.
 type hosted struct {
-	log *logstore.Segment
+	log  *logstore.Segment
+	room *room
 
 	// mu fixes the order of admission and of places in the log: whoever
 	// admits a message enqueues its records before letting go (trap T4).
@@ -24,8 +25,8 @@ type hosted struct {
 	catching atomic.Bool
 }
 
-func newHosted(log *logstore.Segment, core *segment.Core) *hosted {
-	h := &hosted{log: log}
+func (s *Server) newHosted(log *logstore.Segment, core *segment.Core) *hosted {
+	h := &hosted{log: log, room: &s.room}
 	h.mu.core = core
 	return h
 }
@@ -36,7 +37,9 @@ func (h *hosted) ack(stamp wire.Stamp) wire.Ack {
 	st := h.log.State()
 	h.mu.Lock()
 	defer h.mu.Unlock()
-	return h.mu.core.Ack(segment.Log{SCL: st.SCL, Floor: st.Floor, Head: st.Head, Unlinked: st.Pending}, stamp, h.catching.Load())
+	return h.mu.core.Ack(segment.Log{
+		SCL: st.SCL, Floor: st.Floor, Head: st.Head, Unlinked: st.Pending, Full: h.room.full.Load(),
+	}, stamp, h.catching.Load())
 }
 
 // ref is the segment's place, for reports.
@@ -99,7 +102,7 @@ func (s *Server) create(id *wire.Identity) (*hosted, error) {
 	if err != nil {
 		return nil, err
 	}
-	h := newHosted(g, segment.New(id.Segment, meta, id.Epoch, meta.Doubtful))
+	h := s.newHosted(g, segment.New(id.Segment, meta, id.Epoch, meta.Doubtful))
 	s.mu.segments[id.Segment] = h
 	if meta.Doubtful {
 		s.wake(s.reassure)
@@ -111,7 +114,7 @@ func (s *Server) create(id *wire.Identity) (*hosted, error) {
 // segment may have been forgotten.
 func (s *Server) logDamaged() bool {
 	for _, d := range s.store.Damage() {
-		if d.Kind != logstore.DamagePayload && d.Kind != logstore.DamageHeader {
+		if d.Kind != logstore.DamagePayload && d.Kind != logstore.DamageUnreadable && d.Kind != logstore.DamageHeader {
 			return true
 		}
 	}
@@ -129,7 +132,7 @@ func (s *Server) load() error {
 		if !s.id.Cluster.IsZero() && meta.Cluster != s.id.Cluster {
 			return block.Errorf(block.Mismatch, "segment %v is of cluster %v, this folder of %v", g.ID(), meta.Cluster, s.id.Cluster)
 		}
-		s.mu.segments[g.ID()] = newHosted(g, segment.New(g.ID(), meta, st.Promised, st.Damaged))
+		s.mu.segments[g.ID()] = s.newHosted(g, segment.New(g.ID(), meta, st.Promised, st.Damaged))
 	}
 	return nil
 }

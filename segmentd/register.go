@@ -61,7 +61,7 @@ func (s *Server) capacity() block.ByteCount {
 		s.log.Warn("cannot ask the disk for its free space", "dir", s.cfg.Dir, "err", err)
 		return 0
 	}
-	return s.store.Stats().Size + space.Free
+	return s.LogStats().Size + space.Free
 }
 
 // heartbeats tells the metadata service once a second that this daemon lives.
@@ -73,6 +73,7 @@ func (s *Server) heartbeats() {
 		case <-s.ctx.Done():
 			return
 		case <-timer.C():
+		case <-s.beatNow:
 		}
 		s.heartbeat()
 		timer.Reset(heartbeatEvery)
@@ -102,9 +103,9 @@ func (s *Server) heartbeat() {
 
 // Report is what a heartbeat tells.
 func (s *Server) Report() Report {
-	stats := s.store.Stats()
+	stats := s.LogStats()
 	r := Report{Identity: s.id, Capacity: s.capacity(), Used: stats.Size, Damages: stats.Damages}
-	if err := s.store.Failed(); err != nil {
+	if err := s.Failed(); err != nil {
 		r.Failed = err.Error()
 	}
 	for _, h := range s.hostedAll() {
@@ -153,6 +154,9 @@ func (s *Server) reported(n int) {
 
 // drop forgets segments of deleted volumes.
 func (s *Server) drop(refs []SegmentRef) {
+	if s.Failed() != nil {
+		return // they come again, and go with the node when it is removed
+	}
 	for _, ref := range refs {
 		s.mu.Lock()
 		delete(s.mu.segments, ref.Segment)

@@ -296,8 +296,9 @@ func TestR6FailedFlushIsNeverAcknowledged(t *testing.T) {
 	c.ack()
 	remove := d.faults.Add(faultfs.Rule{Ops: faultfs.Sync | faultfs.SyncMeta, Err: block.Errorf(block.Unknown, "disk is ill")})
 	c.send(records(1, record(lsn(1, 3), lsn(1, 2), 0, data('b', 1))))
-	c.refused(block.Unavailable)
+	c.ended() // so that its gateway knows at once
 	remove()
+	c = d.dial()
 	c.send(records(1, record(lsn(1, 3), lsn(1, 2), 0, data('b', 1))))
 	c.refused(block.Unavailable)
 	c.send(read(1, lsn(1, 2), 0, 1))

@@ -8,12 +8,14 @@ import (
 	"net"
 	"path"
 	"sync"
+	"sync/atomic"
 	"time"
 
 	"github.com/sextantdisk/sextant/internal/block"
 	"github.com/sextantdisk/sextant/internal/clock"
 	"github.com/sextantdisk/sextant/internal/vfs"
 	"github.com/sextantdisk/sextant/logstore"
+	"github.com/sextantdisk/sextant/wire"
 )
 
 // Bounds of a daemon.
@@ -64,13 +66,17 @@ type Server struct {
 	catchUps  chan struct{} // a place for each catch-up under way
 	diskReads *diskReads
 	reassure  chan struct{} // wakes the asker after volumes' epochs
+	beatNow   chan struct{} // a heartbeat is to be sent at once
+	lookNow   chan struct{} // the log is to be asked for its space at once
 	counters  Counters
+	room      room
+	failure   atomic.Pointer[error] // why the disk has ended, or nil
 
 	mu struct {
 		sync.RWMutex
 		segments map[block.SegmentID]*hosted
-		conns    map[net.Conn]struct{}
-		dropped  []SegmentRef // to be reported
+		conns    map[net.Conn]wire.Purpose // 0 before the greeting
+		dropped  []SegmentRef              // to be reported
 		closed   bool
 	}
 }
@@ -83,10 +89,10 @@ func Start(ctx context.Context, cfg Config) (*Server, error) {
 	s := &Server{
 		cfg: cfg, log: cfg.Logger, clock: cfg.Clock,
 		catchUps: make(chan struct{}, maxCatchUps),
-		reassure: make(chan struct{}, 1), diskReads: newDiskReads(),
+		reassure: make(chan struct{}, 1), beatNow: make(chan struct{}, 1), lookNow: make(chan struct{}, 1), diskReads: newDiskReads(),
 	}
 	s.mu.segments = map[block.SegmentID]*hosted{}
-	s.mu.conns = map[net.Conn]struct{}{}
+	s.mu.conns = map[net.Conn]wire.Purpose{}
 	s.ctx, s.cancel = context.WithCancelCause(context.Background())
 	if err := s.open(ctx); err != nil {
 		s.Close()
@@ -95,6 +101,8 @@ func Start(ctx context.Context, cfg Config) (*Server, error) {
 	s.spawn(s.accept)
 	s.spawn(s.heartbeats)
 	s.spawn(s.reassurer)
+	s.spawn(s.watch)
+	s.wake(s.lookNow)
 	s.wake(s.reassure)
 	return s, nil
 }
@@ -120,10 +128,7 @@ func (s *Server) open(ctx context.Context) error {
 	if err := s.id.save(cfg.FS, cfg.Dir); err != nil {
 		return err
 	}
-	if s.store, err = logstore.Open(cfg.FS, s.logDir(), s.id.Disk, cfg.Store); err != nil {
-		return err
-	}
-	if err := s.load(); err != nil {
+	if err := s.openLog(); err != nil {
 		return err
 	}
 	if s.ln, err = net.Listen("tcp", cfg.Listen); err != nil {
@@ -156,8 +161,17 @@ func (s *Server) Addr() net.Addr { return s.ln.Addr() }
 // Identity tells what the data folder is.
 func (s *Server) Identity() Identity { return s.id }
 
-// Store is the log, for metrics.
+// Store is the log; nil if it cannot be opened.
 func (s *Server) Store() *logstore.Store { return s.store }
+
+// LogStats are the log's figures, for metrics; all zero if the log cannot be
+// opened.
+func (s *Server) LogStats() logstore.Stats {
+	if s.store == nil {
+		return logstore.Stats{}
+	}
+	return s.store.Stats()
+}
 
 // Done is closed when the daemon ends by itself; Err tells why.
 func (s *Server) Done() <-chan struct{} { return s.ctx.Done() }
@@ -218,7 +232,7 @@ func (s *Server) track(nc net.Conn) bool {
 	if s.mu.closed || len(s.mu.conns) >= maxConns {
 		return false
 	}
-	s.mu.conns[nc] = struct{}{}
+	s.mu.conns[nc] = 0
 	return true
 }
 

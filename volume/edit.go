@@ -87,7 +87,7 @@ func (g *group) edit(b *batch, e *edit) {
 
 func (g *group) startEditLocked(b *batch, e *edit) {
 	if g.hopelessLocked() {
-		e.end(b, g.held())
+		e.end(b, g.heldLocked())
 		return
 	}
 	g.mu.rmw.active = append(g.mu.rmw.active, e)
@@ -208,7 +208,7 @@ func (g *group) failHeldEditsLocked(b *batch) {
 		case q.edit != nil:
 			held = append(held, q.edit)
 		default:
-			q.op.pieceDone(b, g.held())
+			q.op.pieceDone(b, g.heldLocked())
 			if q.change.buf != nil {
 				q.change.buf.Release()
 			}
@@ -217,7 +217,7 @@ func (g *group) failHeldEditsLocked(b *batch) {
 	clear(rmw.queue[len(queue):])
 	rmw.queue = queue
 	for _, e := range held {
-		e.end(b, g.held())
+		e.end(b, g.heldLocked())
 	}
 	if len(held) > 0 {
 		g.runQueueLocked(b)

@@ -149,7 +149,7 @@ func (g *group) carryOut(b *batch, fx *pg.Effects) {
 	}
 	for _, r := range fx.Failed {
 		g.strandLocked(r.Owner.(*record))
-		r.Owner.(*record).op.pieceDone(b, g.held())
+		r.Owner.(*record).op.pieceDone(b, g.heldLocked())
 	}
 	for _, r := range fx.Free {
 		g.freeLocked(r.Owner)
@@ -166,8 +166,13 @@ func (g *group) carryOut(b *batch, fx *pg.Effects) {
 	g.wantTickLocked()
 }
 
-// held is what a write is told that has waited for the hold time (B5).
-func (g *group) held() error {
+// heldLocked is what a write is told that has waited for the hold time (B5), or
+// for which there is no room.
+func (g *group) heldLocked() error {
+	if g.mu.machine.WantsRoom() {
+		return block.Errorf(block.NoSpace, "volume %s, group %v: fewer than %d of %d copies have room on their disks; delete or trim data, or add disks",
+			g.v.info.Name, g.index, g.quorum.Write, len(g.quorum.Segments))
+	}
 	return block.Errorf(block.Unavailable, "volume %s, group %v: fewer than %d of %d copies have answered for %v",
 		g.v.info.Name, g.index, g.quorum.Write, len(g.quorum.Segments), g.v.cfg.Hold)
 }

@@ -212,6 +212,7 @@ var segmentStates = map[pg.State]metadata.SegmentState{
 	pg.Lagging:     metadata.Lagging,
 	pg.CatchingUp:  metadata.CatchingUp,
 	pg.Refusing:    metadata.Unreachable,
+	pg.Full:        metadata.Full,
 }
 
 // Unhealthy lists the segments that are not simply streaming and complete,

@@ -82,7 +82,7 @@ func (g *group) issueLocked(b *batch, o *writeOp, c change) {
 		return
 	}
 	if g.hopelessLocked() {
-		o.pieceDone(b, g.held())
+		o.pieceDone(b, g.heldLocked())
 		return
 	}
 	g.recordLocked(b, o, c)

@@ -101,7 +101,7 @@ func (m *Ping) Decode(meta []byte) error {
 //	64  8  scl
 //	72  8  floor
 //	80  8  stamp      echoed
-//	88  1  state      bits: 0 damaged, 1 gap, 2 catching up
+//	88  1  state      bits: 0 damaged, 1 gap, 2 catching up, 3 full
 //	89  7  (zero)
 type Ack struct {
 	Identity
@@ -116,6 +116,8 @@ type Ack struct {
 	Gap bool
 	// CatchingUp: the segment is fetching from a peer.
 	CatchingUp bool
+	// Full: its disk is short of space and is to be sent no more data.
+	Full bool
 }
 
 func flag(v bool) byte {
@@ -133,7 +135,7 @@ func (m *Ack) Append(b []byte, tag Tag) []byte {
 	b = binary.LittleEndian.AppendUint64(b, uint64(m.SCL))
 	b = binary.LittleEndian.AppendUint64(b, uint64(m.Floor))
 	b = binary.LittleEndian.AppendUint64(b, uint64(m.Stamp))
-	state := flag(m.Damaged) | flag(m.Gap)<<1 | flag(m.CatchingUp)<<2
+	state := flag(m.Damaged) | flag(m.Gap)<<1 | flag(m.CatchingUp)<<2 | flag(m.Full)<<3
 	b = append(b, state, 0, 0, 0, 0, 0, 0, 0)
 	return finish(b, start, 0)
 }
@@ -146,10 +148,10 @@ func (m *Ack) Decode(meta []byte) error {
 	m.Floor = block.LSN(d.u64())
 	m.Stamp = Stamp(d.u64())
 	state := d.u8()
-	if p := d.take(7); p != nil && [7]byte(p) != [7]byte{} || state > 7 {
+	if p := d.take(7); p != nil && [7]byte(p) != [7]byte{} || state > 15 {
 		d.fail("reserved bits are not zero")
 	}
-	m.Damaged, m.Gap, m.CatchingUp = state&1 != 0, state&2 != 0, state&4 != 0
+	m.Damaged, m.Gap, m.CatchingUp, m.Full = state&1 != 0, state&2 != 0, state&4 != 0, state&8 != 0
 	return d.end()
 }
 

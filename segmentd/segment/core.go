@@ -152,6 +152,8 @@ type Log struct {
 	SCL, Floor, Head block.LSN
 	// Unlinked counts records above the floor that do not link yet.
 	Unlinked int
+	// Full: the log is short of space for data.
+	Full bool
 }
 
 // Ack is the segment's word about where it stands (R6). All that log tells
@@ -170,6 +172,7 @@ func (c *Core) Ack(log Log, stamp wire.Stamp, catchingUp bool) wire.Ack {
 		Gap:        log.Unlinked > 0 && log.Head > log.SCL && log.Head.Epoch() == c.promised,
 		Damaged:    c.damaged,
 		CatchingUp: catchingUp,
+		Full:       log.Full,
 	}
 }
 

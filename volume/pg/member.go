@@ -17,9 +17,13 @@ const (
 	Lagging                  // lacks records that the ring no longer has
 	CatchingUp               // fetches them from a peer
 	Refusing                 // answers, but takes nothing: see its reason
+	// Full is how a member is shown that is connected and whose disk takes
+	// no more data. It is no state of its own: such a member streams or
+	// lags, see room.go.
+	Full
 )
 
-var stateNames = [...]string{"unreachable", "joining", "streaming", "lagging", "catching-up", "refusing"}
+var stateNames = [...]string{"unreachable", "joining", "streaming", "lagging", "catching-up", "refusing", "full"}
 
 // String names the state; the names are part of the CLI's JSON contract.
 func (s State) String() string { return stateNames[s] }
@@ -32,6 +36,10 @@ type member struct {
 	scl     block.LSN // acknowledged; kept when the connection goes: durable is durable
 	sent    block.LSN // last record sent on this connection
 	damaged bool
+	// full: its disk takes no more data, by its last word, which stands while
+	// the connection is down; noData is until when it is sent none at all.
+	full   bool
+	noData Time
 	// acked is where scl lies on the scale of Record.end, or, when the ring
 	// has passed it, where it lay at least.
 	acked block.ByteCount
@@ -63,6 +71,9 @@ type MemberStatus struct {
 func (m *Machine) Member(i quorum.Member) MemberStatus {
 	mb := &m.members[i]
 	s := MemberStatus{State: mb.state, Reason: mb.reason, SCL: mb.scl, Damaged: mb.damaged}
+	if mb.full && mb.serving() {
+		s.State, s.Reason = Full, "its disk is full"
+	}
 	if k := m.ring.firstAfter(mb.scl); k < m.ring.len() {
 		first := m.ring.at(k)
 		s.Lag = m.issued - (first.end - first.size())
@@ -108,7 +119,7 @@ func (m *Machine) acked(now Time, i quorum.Member, a *wire.Ack) {
 	if joined || a.SCL > mb.scl {
 		mb.scl = a.SCL // after a Join even downwards: what a damaged disk has lost is lost
 	}
-	mb.damaged = a.Damaged
+	mb.damaged, mb.full = a.Damaged, a.Full
 	m.fenced = m.fenced.Add(i)
 	switch m.phase {
 	case Fencing:
@@ -174,7 +185,7 @@ func (m *Machine) lag(now Time, i quorum.Member) {
 // catchUp sends a lagging member to a peer that has what it lacks (R8, R20).
 func (m *Machine) catchUp(now Time, i quorum.Member) {
 	mb := &m.members[i]
-	if mb.state != Lagging || now-mb.asked < RetryEvery {
+	if mb.state != Lagging || now-mb.asked < RetryEvery || !m.takesData(now, mb) {
 		return
 	}
 	upTo := m.committed
@@ -232,7 +243,19 @@ func (m *Machine) refused(now Time, i quorum.Member, r *wire.Refuse) {
 	if mb.state == Unreachable {
 		return
 	}
+	if r.Kind == block.NoSpace {
+		mb.full, mb.noData = true, now+RetryEvery
+		if mb.serving() { // what was on its way to it is lost; the rest it has
+			mb.state, mb.asked = Lagging, now
+			return
+		}
+	}
 	mb.state, mb.reason, mb.asked = Refusing, r.Message, now
+}
+
+// serving reports whether the member is connected and its standing known.
+func (mb *member) serving() bool {
+	return mb.state == Streaming || mb.state == Lagging || mb.state == CatchingUp
 }
 
 // die ends the machine: a successor has the volume. Nothing is answered: what

@@ -72,6 +72,10 @@ func (m *Machine) issue(now Time, r *Record) {
 		m.waiting = append(m.waiting, r)
 		return
 	}
+	if m.noRoomFor(r) {
+		m.fail(r)
+		return
+	}
 	m.append(now, r)
 }
 
@@ -118,6 +122,10 @@ func (m *Machine) opened(now Time) {
 	}
 	m.fx.Readable = m.holdUntil == 0
 	for _, r := range m.waiting {
+		if m.noRoomFor(r) {
+			m.fail(r)
+			continue
+		}
 		issued := r.issued
 		m.append(now, r)
 		r.issued = issued // its hold time began when it came

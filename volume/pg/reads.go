@@ -102,5 +102,5 @@ func (m *Machine) MayReturn(now, confirmed Time) bool {
 // connected and has acknowledged it (R11).
 func (m *Machine) Serves(i quorum.Member, at block.LSN) bool {
 	mb := &m.members[i]
-	return (mb.state == Streaming || mb.state == Lagging || mb.state == CatchingUp) && mb.scl >= m.open && mb.scl >= at
+	return mb.serving() && mb.scl >= m.open && mb.scl >= at
 }

@@ -45,7 +45,7 @@ func (m *Machine) NeedsTick() bool {
 		case Unreachable:
 			continue
 		case Streaming:
-			if mb.told < m.committed {
+			if mb.told < m.committed || mb.full {
 				return true
 			}
 		default:

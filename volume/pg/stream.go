@@ -34,12 +34,12 @@ func (m *Machine) stream(now Time, i quorum.Member) {
 		m.lag(now, i)
 		return
 	}
-	window := m.window(mb)
+	window, data := m.window(mb), m.takesData(now, mb)
 	for k < m.ring.len() {
 		n, meta, payload := k, 0, 0
 		for n < m.ring.len() {
 			r := m.ring.at(n)
-			if r.end > window || !wire.Room(n-k, meta, payload, &r.Record) {
+			if r.end > window || !data && len(r.Payload) > 0 || !wire.Room(n-k, meta, payload, &r.Record) {
 				break
 			}
 			meta += r.MetaSize()
@@ -47,7 +47,7 @@ func (m *Machine) stream(now Time, i quorum.Member) {
 			n++
 		}
 		if n == k {
-			return // the window is full; the next ack opens it
+			return // the window is shut; the next ack opens it
 		}
 		m.send(now, Send{Kind: SendRecords, Member: i, Records: m.ring.view(k, n)})
 		mb.sent = m.ring.at(n - 1).LSN
@@ -107,7 +107,7 @@ func (m *Machine) tickMember(now Time, i quorum.Member) {
 	if mb.state < Streaming || mb.state == Refusing || now-mb.spoken < PingEvery {
 		return
 	}
-	if now-m.active < ActiveFor || mb.told < m.floor() {
+	if now-m.active < ActiveFor || mb.told < m.floor() || mb.full && now-mb.spoken >= RetryEvery {
 		m.send(now, Send{Kind: SendPing, Member: i})
 	}
 }
@@ -122,8 +122,7 @@ func (m *Machine) failHeld(now Time) {
 			keep = append(keep, r)
 			continue
 		}
-		m.fx.Failed = append(m.fx.Failed, r)
-		m.fx.Free = append(m.fx.Free, r)
+		m.fail(r)
 	}
 	clear(m.waiting[len(keep):])
 	m.waiting = keep

@@ -1,0 +1,90 @@
+package logstore
+
+import (
+	"cmp"
+	"errors"
+	"slices"
+
+	"github.com/sextantdisk/sextant/internal/block"
+)
+
+// maxBad bounds the damaged blocks that a segment remembers. Those beyond it
+// are found again when the others are mended.
+const maxBad = 1024
+
+// BadBlock is a block whose newest bytes here were found damaged and have not
+// been written again since.
+type BadBlock struct {
+	Block block.Index
+	Sum   block.Sum // of what was there
+}
+
+// Bad lists the blocks that are to be mended, in order. A block that was
+// overwritten, trimmed or mended since it was found is none of them.
+func (g *Segment) Bad() []BadBlock {
+	g.mu.Lock()
+	defer g.mu.Unlock()
+	var bad []BadBlock
+	x := &g.mu.index
+	for b, loc := range g.mu.bad {
+		x.resolve(x.chain.SCL(), b, 1, func(_ block.Index, f found) bool {
+			if f.loc == loc {
+				bad = append(bad, BadBlock{b, f.sum})
+			} else {
+				delete(g.mu.bad, b)
+			}
+			return true
+		})
+	}
+	slices.SortFunc(bad, func(a, b BadBlock) int { return cmp.Compare(a.Block, b.Block) })
+	return bad
+}
+
+// rotten notes damage at loc that a read found, and makes the error of it.
+// What is met again counts once.
+func (g *Segment) rotten(d Damage, loc location) error {
+	g.mu.Lock()
+	known := g.mu.bad[d.Block] == loc
+	if !known && len(g.mu.bad) < maxBad {
+		if g.mu.bad == nil {
+			g.mu.bad = make(map[block.Index]location)
+		}
+		g.mu.bad[d.Block] = loc
+	}
+	g.mu.Unlock()
+	if !known {
+		g.store.found(d)
+	}
+	return d.err()
+}
+
+// pinpoint reads the blocks of a read one by one, after a read of many has
+// failed: a disk tells of a bad sector somewhere, and only the blocks on it
+// are lost.
+func (g *Segment) pinpoint(r *ReadResult) error {
+	var blocks []block.Index // of r.Sums
+	b := r.first
+	for _, run := range r.Runs {
+		for range run.Count {
+			if run.Kind == RunData {
+				blocks = append(blocks, b)
+			}
+			b++
+		}
+	}
+	for i := range r.plan {
+		p := &r.plan[i]
+		for k := range p.n {
+			at := p.to + k
+			if err := g.doubt(p.file, p.page+pageNo(k), blocks[at], r.Sums[at], r.block(at)); err != nil {
+				return err
+			}
+		}
+	}
+	return nil
+}
+
+// unreadable tells a disk's failure to give bytes from all other errors.
+func unreadable(err error) bool {
+	return err != nil && block.KindOf(err) != block.Closed && !errors.Is(err, block.Corrupt)
+}
