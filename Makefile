@@ -40,7 +40,7 @@ run: build ## build, start a whole system in one process, tell how to attach to 
 	@scripts/run
 
 .PHONY: test
-test: deps fmt vet lint test-race test-crash test-vm ## everything that CI runs
+test: deps fmt vet lint test-race test-crash mutants test-vm ## everything that CI runs
 
 .PHONY: deps
 deps: ## install the Debian packages that the tests need, or say which lack
@@ -77,6 +77,10 @@ crash: ## N (100000) power cuts of the log store, random scripts
 .PHONY: test-crash
 test-crash: ## 60 s of that
 	$(CRASH) -crash.time=60s | $(CRASH_QUIET)
+
+.PHONY: mutants
+mutants: ## break each rule on purpose: the tests must notice
+	$(GO) run ./internal/mutant/hunt
 
 .PHONY: test-vm
 test-vm: ## the tests in a virtual machine: a real kernel attaches

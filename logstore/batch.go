@@ -4,6 +4,7 @@ import (
 	"encoding/binary"
 
 	"github.com/sextantdisk/sextant/internal/block"
+	"github.com/sextantdisk/sextant/internal/mutant"
 )
 
 // A batch is what one fdatasync makes durable: a frame of header pages, then
@@ -202,11 +203,22 @@ type frameID struct {
 	page  pageNo
 }
 
+// lives tells whether a frame with that nonce is of this life of the file.
+func (id frameID) lives(nonce uint64) bool {
+	return nonce == id.nonce || mutant.On(mutant.StaleFrame)
+}
+
+// place tells whether f says that it lies where it lies.
+func (id frameID) place(f *frame) bool {
+	file := f.file == id.file || mutant.On(mutant.StaleFrame)
+	return file && (f.page == id.page || mutant.On(mutant.SumWithoutOffset))
+}
+
 // decode reads a frame from the pages at p. For frameShort, headerPages says
 // how many pages it takes. It allocates no more than p's length justifies.
 func (f *frame) decode(p []byte, id frameID) frameState {
 	le := binary.LittleEndian
-	if len(p) < pageSize || string(p[:4]) != batchMagic || le.Uint64(p[8:]) != id.nonce {
+	if len(p) < pageSize || string(p[:4]) != batchMagic || !id.lives(le.Uint64(p[8:])) {
 		return frameNone
 	}
 	f.batchHeader = batchHeader{
@@ -216,7 +228,7 @@ func (f *frame) decode(p []byte, id frameID) frameState {
 		payloadPages: pageNo(le.Uint32(p[36:])), prevPage: pageNo(le.Uint32(p[40:])),
 		used: int(le.Uint32(p[44:])),
 	}
-	if f.file != id.file || f.page != id.page || f.headerPages == 0 || f.headerPages > maxHeaderPages {
+	if !id.place(f) || f.headerPages == 0 || f.headerPages > maxHeaderPages {
 		return frameBad
 	}
 	if len(p) < f.headerPages*pageSize {

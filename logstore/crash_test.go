@@ -43,7 +43,7 @@ func TestCrashEverySubset(t *testing.T) {
 // from seed 1 on in a short run, from a seed drawn anew in a long one.
 func TestCrashRandom(t *testing.T) {
 	from := uint64(1)
-	if *crashCount > 0 || *crashTime > 10*time.Second {
+	if *crashCount > 0 || *crashTime >= 30*time.Second {
 		from = rand.Uint64N(1 << 32)
 	}
 	crashScripts(t, from, *crashCount, fleeting)

@@ -7,6 +7,7 @@ import (
 	"slices"
 
 	"github.com/sextantdisk/sextant/internal/block"
+	"github.com/sextantdisk/sextant/internal/mutant"
 	"github.com/sextantdisk/sextant/internal/vfs"
 )
 
@@ -81,6 +82,9 @@ func (s *Store) recover() error {
 		return nil
 	}
 	s.keeper.open.Store(len(parts) > 0 && (!w.end.marked || len(s.stale) > 0))
+	if w.end.torn && w.end.file != nil && mutant.On(mutant.AppendAfterTear) {
+		w.end.page, w.end.torn = min(w.end.page+2, w.end.file.header.pages), false
+	}
 	if w.end.file != nil && !w.end.torn {
 		return s.resume(w.end)
 	}

@@ -92,7 +92,7 @@ func (sc *scanner) later(at pageNo, after batchSeq) (pageNo, bool, error) {
 		if err != nil {
 			return 0, false, err
 		}
-		if string(p[:4]) != batchMagic || binary.LittleEndian.Uint64(p[8:]) != id.nonce {
+		if string(p[:4]) != batchMagic || !id.lives(binary.LittleEndian.Uint64(p[8:])) {
 			continue
 		}
 		st, err := sc.decode(at)

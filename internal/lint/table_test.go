@@ -33,7 +33,7 @@ const everything = "*"
 // nouns may be imported by everything from level 1 up, but by pure packages
 // only as their place says.
 var nouns = []string{
-	"internal/block", "internal/slab", "internal/clock", "internal/invariant", "internal/telemetry",
+	"internal/block", "internal/slab", "internal/clock", "internal/invariant", "internal/mutant", "internal/telemetry",
 }
 
 // testKit may be imported by the tests of every package.
@@ -70,6 +70,8 @@ var table = map[string]place{
 	"internal/clock": {level: 0, why: "time as an interface; the only place that reads the machine's clock for the core"},
 	"internal/invariant": {level: 0, may: []string{"internal/block"},
 		why: "assertions are called from everywhere"},
+	"internal/mutant":      {level: 0, pure: false, why: "a rule can be broken anywhere"},
+	"internal/mutant/hunt": {level: 0, may: []string{"internal/mutant"}, why: "the command behind make mutants"},
 	"internal/vfs": {level: 0, may: []string{"internal/block", "internal/slab"}, third: []string{unixPath},
 		why: "the only door to files"},
 	"internal/vfs/memfs": {level: 0, may: []string{"internal/block", "internal/vfs"}, noFiles: true,

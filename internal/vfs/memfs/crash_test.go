@@ -29,8 +29,8 @@ func TestCrashGivesEverySubset(t *testing.T) {
 	must(t, a.SyncMeta())
 	must(t, f.SyncDir("/"))
 	must(t, a.WritevAt([][]byte{fill(1, 512), fill(2, 1024)}, 0)) // two sectors that differ
-	must(t, a.Allocate(2048))                         // a length
-	create(t, f, "/b", 0)                             // two names, in order
+	must(t, a.Allocate(2048))                                     // a length
+	create(t, f, "/b", 0)                                         // two names, in order
 	must(t, f.Rename("/b", "/c"))
 	n := f.Unsynced()
 	if n != 5 {

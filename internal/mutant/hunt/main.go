@@ -1,0 +1,158 @@
+// Command hunt runs the tests once with each rule broken (package mutant), and
+// fails if a mutant survives. It prints a line for each: who killed it, after
+// how many crashes of which seed, and how long that took.
+//
+//	go run ./internal/mutant/hunt [mutant ...]
+package main
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"os"
+	"os/exec"
+	"path/filepath"
+	"regexp"
+	"slices"
+	"time"
+
+	"github.com/sextantdisk/sextant/internal/mutant"
+)
+
+// prey is a mutant and the tests that hunt it, in this order: the first round
+// that fails has killed it.
+type prey struct {
+	mutant mutant.Mutant
+	pkg    string // relative to the module
+	rounds [][]string
+}
+
+// crashes are the log store's crash tests, suite is all its other tests.
+var (
+	crashes = []string{"-test.run", "^TestCrash(EverySubset|Random)$", "-crash.time", "8s"}
+	suite   = []string{"-test.skip", "^(TestCrash(EverySubset|Random)|TestAllOnExt4)$"}
+)
+
+// preys has a line for each mutant.
+func preys() (all []prey) {
+	for _, m := range mutant.All() {
+		all = append(all, prey{mutant: m, pkg: "logstore", rounds: [][]string{crashes, suite}})
+	}
+	return all
+}
+
+// sane is what must pass with the mutants built in and none of them alive.
+var sane = map[string][]string{
+	"logstore": {"-test.run", "^TestCrash", "-crash.time", "1s"},
+}
+
+// roundMax bounds one round; a hunt that takes longer shows nothing.
+const roundMax = 2 * time.Minute
+
+func main() {
+	if err := hunt(os.Args[1:]); err != nil {
+		fmt.Fprintln(os.Stderr, "hunt:", err)
+		os.Exit(1)
+	}
+}
+
+func hunt(only []string) error {
+	dir, err := os.MkdirTemp("", "mutants-")
+	if err != nil {
+		return err
+	}
+	defer os.RemoveAll(dir)
+	built := map[string]string{}
+	survivors := 0
+	for _, p := range preys() {
+		if len(only) > 0 && !slices.Contains(only, string(p.mutant)) {
+			continue
+		}
+		if built[p.pkg] == "" {
+			if built[p.pkg], err = build(dir, p.pkg); err != nil {
+				return err
+			}
+		}
+		died, err := p.run(built[p.pkg])
+		if err != nil {
+			return err
+		}
+		if !died {
+			survivors++
+		}
+	}
+	if survivors > 0 {
+		return fmt.Errorf("%d mutants survive: the tests do not notice that their rules are broken", survivors)
+	}
+	return nil
+}
+
+// build compiles a package's tests with the mutants, and sees to it that they
+// pass while none is alive.
+func build(dir, pkg string) (string, error) {
+	binary := filepath.Join(dir, filepath.Base(pkg)+".test")
+	out, err := exec.Command("go", "test", "-c", "-tags", "mutants", "-o", binary, "./"+pkg).CombinedOutput()
+	if err != nil {
+		return "", fmt.Errorf("building the tests of %s: %w\n%s", pkg, err, out)
+	}
+	if out, died, err := round(binary, pkg, "", sane[pkg]); err != nil || died {
+		return "", fmt.Errorf("the tests of %s fail without a mutant: %w\n%s", pkg, err, out)
+	}
+	return binary, nil
+}
+
+// run hunts one mutant and prints what became of it.
+func (p *prey) run(binary string) (died bool, err error) {
+	start := time.Now()
+	for _, args := range p.rounds {
+		out, died, err := round(binary, p.pkg, p.mutant, args)
+		if err != nil {
+			return false, fmt.Errorf("mutant %s: %w\n%s", p.mutant, err, out)
+		}
+		if died {
+			fmt.Printf("%-24s died      %-5.1fs  %s\n", p.mutant, time.Since(start).Seconds(), killer(out))
+			return true, nil
+		}
+	}
+	fmt.Printf("%-24s SURVIVES  %-5.1fs\n", p.mutant, time.Since(start).Seconds())
+	return false, nil
+}
+
+// round runs tests with a mutant. An error means that nothing was shown.
+func round(binary, pkg string, m mutant.Mutant, args []string) (out []byte, died bool, err error) {
+	ctx, cancel := context.WithTimeout(context.Background(), roundMax)
+	defer cancel()
+	cmd := exec.CommandContext(ctx, binary, append([]string{"-test.failfast"}, args...)...)
+	cmd.Dir = pkg
+	cmd.Env = append(os.Environ(), "SEXTANT_MUTANT="+string(m))
+	out, err = cmd.CombinedOutput()
+	var exit *exec.ExitError
+	switch {
+	case err == nil:
+		return out, false, nil
+	case ctx.Err() != nil:
+		return out, false, fmt.Errorf("the tests took longer than %v", roundMax)
+	case errors.As(err, &exit) && killed.Match(out):
+		return out, true, nil
+	}
+	return out, false, err
+}
+
+var (
+	// killed tells a test that failed from a program that could not run.
+	killed  = regexp.MustCompile(`(?m)^\s*--- FAIL: |invariant violated|^panic: `)
+	failure = regexp.MustCompile(`(?m)^\s*--- FAIL: (\S+)`)
+	crash   = regexp.MustCompile(`seed \d+, crash \d+`)
+)
+
+// killer says in a few words who noticed.
+func killer(out []byte) string {
+	who := "a panic"
+	if all := failure.FindAllSubmatch(out, -1); len(all) > 0 {
+		who = string(all[len(all)-1][1])
+	}
+	if at := crash.Find(out); at != nil {
+		who += ", " + string(at)
+	}
+	return who
+}
