@@ -81,8 +81,7 @@ func (s *Store) lead() {
 	err := failed
 	s.batch.reset()
 	if err == nil {
-		s.build()
-		err = s.write()
+		err = s.commit()
 	}
 	if block.KindOf(err) != block.NoSpace && err != nil {
 		s.fail(err)
@@ -91,6 +90,44 @@ func (s *Store) lead() {
 		s.apply()
 	}
 	s.conclude(err)
+}
+
+// commit builds a batch and makes it durable. When no file is left for it but
+// those of the reserve, tickets that bring payload fail, and the others go on
+// without them (trap T29). Error kinds: those of write.
+func (s *Store) commit() error {
+	s.build()
+	err := s.write()
+	if block.KindOf(err) != block.NoSpace || s.batch.taker() != takeClient {
+		return err
+	}
+	for _, t := range s.batch.tickets {
+		t.at = t.from
+	}
+	s.refuse(err)
+	s.batch.reset()
+	s.build()
+	return s.write()
+}
+
+// refuse fails the tickets that bring payload.
+func (s *Store) refuse(err error) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	for _, t := range s.backlog {
+		if t.bytes > 0 {
+			s.finishLocked(t, err)
+		}
+	}
+	s.compactLocked()
+}
+
+// taker is who the batch is for, as far as space goes.
+func (b *batch) taker() taker {
+	if b.payload > 0 && slices.ContainsFunc(b.items, func(it item) bool { return it.d.typ == TypeWrite }) {
+		return takeClient
+	}
+	return takeControl
 }
 
 // build fills s.batch from the backlog, rolling over to a new file when the
@@ -117,6 +154,7 @@ func (s *Store) gather(room pageNo) bool {
 			continue
 		}
 		s.batch.tickets = append(s.batch.tickets, t)
+		t.from = t.at
 		for t.at.step < len(t.steps) {
 			st := &t.steps[t.at.step]
 			for t.at.rec < st.len() {
@@ -145,6 +183,9 @@ func (s *Store) addRecord(st *step, i int, room pageNo) bool {
 }
 
 func (s *Store) addOwn(g *Segment, own *ownRecord, room pageNo) bool {
+	if own.again {
+		return s.addConfigAgain(g, own, room)
+	}
 	it := item{seg: g, d: own.d, sums: own.sums, payload: own.payload, own: own}
 	switch own.d.typ {
 	case TypeSyncMark:
@@ -160,6 +201,19 @@ func (s *Store) addOwn(g *Segment, own *ownRecord, room pageNo) bool {
 		}
 	}
 	return s.batch.add(it, room, s.cfg.MaxBatchBytes)
+}
+
+// addConfigAgain adds the configuration that g has now, unless this batch
+// changes it: the one that is added must not be older than any before it.
+func (s *Store) addConfigAgain(g *Segment, own *ownRecord, room pageNo) bool {
+	if slices.ContainsFunc(s.batch.items, func(it item) bool { return it.seg == g && it.d.typ == TypeConfig }) {
+		return true
+	}
+	st := g.State()
+	now, err := g.configRecord(st.Config, own.d.flags)
+	invariant.That(err == nil, "a configuration that was logged can be logged again")
+	now.d.block = uint32(st.Promised)
+	return s.batch.add(item{seg: g, d: now.d, sums: now.sums, payload: now.payload, own: now}, room, s.cfg.MaxBatchBytes)
 }
 
 // addStatuses adds a STATUS for each segment that has news, keeping room for
@@ -183,36 +237,54 @@ func (s *Store) addStatus(g *Segment, room pageNo) bool {
 // write makes the batch durable at the head of the log. Error kinds: NoSpace
 // (nothing has happened, or nothing that counts), Unavailable.
 func (s *Store) write() error {
-	b := &s.batch
+	b, h := &s.batch, &s.head
 	if len(b.items) == 0 {
 		if mutant.On(mutant.TwoFlushes) && s.head.writer != nil {
 			return s.head.writer.Sync()
 		}
 		return nil
 	}
-	if b.pages() > s.head.room() {
-		if err := s.roll(); err != nil {
+	who := b.taker()
+	if b.pages() > h.room() {
+		if err := s.roll(who); err != nil {
 			return err
 		}
-		if b.pages() > s.head.room() {
-			invariant.Violated("batch of %d pages does not fit into a new file of %d", b.pages(), s.head.room())
+		if b.pages() > h.room() {
+			invariant.Violated("batch of %d pages does not fit into a new file of %d", b.pages(), h.room())
 		}
 	}
-	h := &s.head
+	if err := s.filer.admit(h, who); err != nil {
+		return err
+	}
+	s.brake(b, who)
+	took, err := s.put(b, h, s.nextBatch)
+	if err == nil {
+		s.flushed(took)
+	}
+	return err
+}
+
+// put writes a batch at a head and makes it durable. Error kinds: NoSpace,
+// Unavailable.
+func (s *Store) put(b *batch, h *head, seq batchSeq) (took time.Duration, err error) {
 	h.file.claims.take(h.next + b.pages())
-	s.encode()
+	b.encode(h, seq)
 	start := s.cfg.Clock.Now()
 	s.stalls.begin(start)
 	if err := h.writer.WritevAt(b.iov, h.next.at()); err != nil {
-		return diskError(err, "writing", h.file.name)
+		return 0, diskError(err, "writing", h.file.name)
 	}
 	if !mutant.On(mutant.NoSync) && !s.flushesLater() {
 		if err := h.writer.Sync(); err != nil {
-			return block.Wrap(block.Unavailable, err, "the disk failed: syncing %s", h.file.name)
+			return 0, block.Wrap(block.Unavailable, err, "the disk failed: syncing %s", h.file.name)
 		}
 	}
-	s.flushed(s.cfg.Clock.Now().Sub(start))
-	return nil
+	for _, c := range b.bounce {
+		c.Release()
+	}
+	took = s.cfg.Clock.Now().Sub(start)
+	s.timed(took)
+	return took, nil
 }
 
 // flushesLater tells, for a mutant, whether the batch is flushed and
@@ -222,8 +294,7 @@ func (s *Store) flushesLater() bool {
 }
 
 // encode fills the batch's header pages and the list of what to write.
-func (s *Store) encode() {
-	b, h := &s.batch, &s.head
+func (b *batch) encode(h *head, seq batchSeq) {
 	p := b.header[:b.headerPages()*pageSize]
 	clear(p)
 	rest := p[batchHeaderSize:]
@@ -243,7 +314,7 @@ func (s *Store) encode() {
 		b.iov = append(b.iov, it.payload)
 	}
 	hd := batchHeader{
-		nonce: h.file.header.nonce, file: h.file.header.seq, page: h.next, seq: s.nextBatch,
+		nonce: h.file.header.nonce, file: h.file.header.seq, page: h.next, seq: seq,
 		headerPages: b.headerPages(), records: len(b.items), payloadPages: b.payload,
 		prevPage: h.lastPage, used: b.used,
 	}
@@ -253,14 +324,10 @@ func (s *Store) encode() {
 // flushed counts a durable batch.
 func (s *Store) flushed(d time.Duration) {
 	b := &s.batch
-	for _, c := range b.bounce {
-		c.Release()
-	}
 	s.stats.batches.Add(1)
 	s.stats.records.Add(uint64(len(b.items)))
 	s.stats.bytes.Add(uint64(b.pages().bytes()))
 	s.stats.payload.Add(uint64(b.payload.bytes()))
-	s.timed(d)
 	s.cfg.Observer.Flushed(len(b.items), b.pages().bytes(), d)
 }
 
@@ -374,30 +441,43 @@ func (s *Store) compactLocked() {
 	s.backlog = slices.DeleteFunc(s.backlog, func(t *Ticket) bool { return t.done })
 }
 
-// roll goes over to the next file. What was written is durable: the new
-// file's header says where the old one ends. Error kinds: NoSpace,
+// roll goes over to the next file of the hot log. What was written is durable:
+// the new file's header says where the old one ends. Error kinds: NoSpace,
 // Unavailable.
-func (s *Store) roll() error {
+func (s *Store) roll(who taker) error {
 	old := s.head
-	prev, end := s.lastSeq, old.next
-	hd, err := s.filer.make(s.lastSeq+1, prev, end, s.nextBatch)
+	hd, err := s.filer.make(fileHeader{kind: fileHot, prevSeq: s.lastSeq, prevValid: old.next, firstBatch: s.nextBatch}, who)
 	if err != nil {
 		return err
 	}
-	s.install(hd)
-	if old.writer != nil {
-		if err := old.writer.Close(); err != nil {
-			return diskError(err, "closing", old.file.name)
-		}
-	}
-	return nil
+	s.head, s.lastSeq = hd, hd.file.header.seq
+	s.addFile(hd.file)
+	s.filler.work(hd.file)
+	return s.seal(&old)
 }
 
-// install makes hd the head.
-func (s *Store) install(hd head) {
-	invariant.That(hd.file.header.seq == s.lastSeq+1, "file numbers ascend by one")
-	s.lastSeq = hd.file.header.seq
-	s.head = hd
-	s.files.Store(s.files.Load().with(hd.file))
-	s.filler.work(hd.file)
+// seal ends a head that has a successor.
+func (s *Store) seal(old *head) error {
+	if old.file != nil {
+		old.file.sealed.Store(true)
+		s.cleaner.nudge()
+	}
+	if old.writer == nil {
+		return nil
+	}
+	return diskError(old.writer.Close(), "closing", old.file.name)
+}
+
+// addFile makes a log file known to readers.
+func (s *Store) addFile(f *logFile) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	s.files.Store(s.files.Load().with(f))
+}
+
+// removeFile takes a log file away from new readers.
+func (s *Store) removeFile(f *logFile) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	s.files.Store(s.files.Load().without(f))
 }

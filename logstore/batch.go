@@ -57,8 +57,9 @@ func (h *batchHeader) end() pageNo { return h.page + pageNo(h.headerPages) + h.p
 
 // descriptor is one record in a batch's header:
 //
-//	 0  4  segment  segIndex; 0 for SYNCMARK
-//	 4  4  block    first block; volume epoch for PROMISE, STATUS and CONFIG
+//	 0  4  segment  segIndex; 0 for SYNCMARK and FREE
+//	 4  4  block    first block; volume epoch for PROMISE, STATUS and CONFIG;
+//	                number of the log file for FREE
 //	 8  8  lsn      the floor for STATUS
 //	16  8  prev     the head for STATUS
 //	24  4  count    blocks of the range; for CONFIG pages of payload

@@ -53,6 +53,10 @@ type Config struct {
 	// ReadOnly opens the store to look at it: nothing is written, Enqueue
 	// fails with kind ReadOnly.
 	ReadOnly bool
+	// forgetful is for tests: empty files go at once, whatever room there is.
+	forgetful bool
+	// byHand is for tests: the cleaner does nothing by itself.
+	byHand   bool
 	Clock    clock.Clock
 	Logger   *slog.Logger
 	Observer Observer

@@ -1,6 +1,7 @@
 package logstore
 
 import (
+	"cmp"
 	"encoding/binary"
 
 	"github.com/sextantdisk/sextant/internal/block"
@@ -28,7 +29,8 @@ const (
 //	16 16  disk         whose file this is: files cannot move between disks
 //	32  4  seq          the file's own number
 //	36  1  kind
-//	40  4  prevSeq      the file before it in the log; 0 for the first one
+//	40  4  prevSeq      the file before it among those of its kind; 0 for the
+//	                    first one. It may have been cleaned since
 //	44  4  prevValid    where that one ended, in pages: what lies behind is
 //	                    not to be read, torn or not (trap T17)
 //	48  8  nonce        random; in each frame, so that neither a client's
@@ -37,6 +39,7 @@ const (
 //	64  4  pages        length that the file grows to
 //	68  4  prevFooter   page of the predecessor's footer; 0: it has none
 type fileHeader struct {
+	version    uint32 // 0: formatVersion, the one that is written
 	disk       block.DiskID
 	seq        fileSeq
 	kind       fileKind
@@ -52,7 +55,7 @@ type fileHeader struct {
 func (h *fileHeader) encode(p []byte) {
 	le := binary.LittleEndian
 	copy(p, fileMagic)
-	le.PutUint32(p[8:], formatVersion)
+	le.PutUint32(p[8:], cmp.Or(h.version, formatVersion))
 	copy(p[16:], h.disk[:])
 	le.PutUint32(p[32:], uint32(h.seq))
 	p[36] = byte(h.kind)
@@ -80,9 +83,10 @@ func decodeFileHeader(p []byte) (h fileHeader, err error) {
 	if want, got := block.Sum(le.Uint32(p[12:])), sumWithout(p, 12); want != got {
 		return h, block.Errorf(block.Corrupt, "header has checksum %08x instead of %08x", uint32(got), uint32(want))
 	}
-	if v := le.Uint32(p[8:]); v != formatVersion {
+	if v := le.Uint32(p[8:]); v == 0 || v > formatVersion {
 		return h, block.Errorf(block.Version, "log format %d is newer than the %d that this program knows: run a newer one", v, formatVersion)
 	}
+	h.version = le.Uint32(p[8:])
 	copy(h.disk[:], p[16:])
 	h.seq = fileSeq(le.Uint32(p[32:]))
 	h.kind = fileKind(p[36])

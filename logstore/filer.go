@@ -38,6 +38,8 @@ type filer struct {
 		// limit is what log files and spares may take: the capacity, or
 		// less if the file system has less. It is asked now and then.
 		limit block.ByteCount
+		// lastSeq is the highest number that a log file ever had.
+		lastSeq fileSeq
 	}
 }
 
@@ -142,6 +144,9 @@ type head struct {
 	writer   vfs.File
 	next     pageNo // where the next batch goes
 	lastPage pageNo // where the last batch of this file began, or 0
+	// reserved: the file was taken out of the reserve; clients' records do
+	// not get in before there are others again.
+	reserved bool
 }
 
 // room is how many pages are left.
@@ -152,9 +157,14 @@ func (h *head) room() pageNo {
 	return h.file.header.pages - h.next
 }
 
-// make makes the next log file ready for its first batch, durably. Error
-// kinds: NoSpace, Unavailable.
-func (r *filer) make(seq, prev fileSeq, prevValid pageNo, first batchSeq) (head, error) {
+// make makes the next log file ready for its first batch, durably; h says what
+// the caller knows of it. Error kinds: NoSpace, Unavailable.
+func (r *filer) make(h fileHeader, who taker) (head, error) {
+	r.measure()
+	free, reserve := r.room()
+	if !who.mayTake(free, reserve) {
+		return head{}, r.fullError(free)
+	}
 	name, ok := r.takeSpare()
 	if !ok {
 		var err error
@@ -162,15 +172,56 @@ func (r *filer) make(seq, prev fileSeq, prevValid pageNo, first batchSeq) (head,
 			return head{}, err
 		}
 	}
-	hd, err := r.activate(name, ok, fileHeader{
-		disk: r.disk, seq: seq, kind: fileHot, prevSeq: prev, prevValid: prevValid,
-		nonce: newNonce(), firstBatch: first, pages: pageNo(r.fileSize / pageSize),
-	})
+	h.disk, h.nonce, h.pages, h.seq = r.disk, newNonce(), pageNo(r.fileSize/pageSize), r.number()
+	hd, err := r.activate(name, ok, h)
 	if err != nil && !ok {
 		r.unreserve()
 		_ = r.fs.Remove(path.Join(r.dir, name)) // it may not exist; a leftover is removed at the next opening
 	}
+	hd.reserved = !takeClient.mayTake(free, reserve)
 	return hd, err
+}
+
+func (r *filer) fullError(free int) error {
+	return block.Errorf(block.NoSpace, "log store %s is full: %d free log files of %v are left, which are not for this; trim, delete volumes or enlarge its capacity",
+		r.dir, free, r.fileSize)
+}
+
+// admit decides whether who may append to h.
+func (r *filer) admit(h *head, who taker) error {
+	if !h.reserved || who != takeClient {
+		return nil
+	}
+	r.measure()
+	free, reserve := r.room()
+	if !who.mayTake(free, reserve) {
+		return r.fullError(free)
+	}
+	h.reserved = false
+	return nil
+}
+
+// number gives out the number of a new file.
+func (r *filer) number() fileSeq {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	r.mu.lastSeq++
+	return r.mu.lastSeq
+}
+
+// numbered notes a number that a file has, or had.
+func (r *filer) numbered(seq fileSeq) {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	r.mu.lastSeq = max(r.mu.lastSeq, seq)
+}
+
+// room is how many log files are free, spares included, and how many of them
+// are the reserve.
+func (r *filer) room() (free, reserve int) {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	return len(r.mu.spares) + int((r.mu.limit-min(r.mu.limit, r.mu.planned))/r.fileSize), reserveOf(int(r.mu.limit / r.fileSize))
 }
 
 func newNonce() uint64 {

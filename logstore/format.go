@@ -15,7 +15,9 @@ import (
 //	1  files with two header copies; batch frames; 4 bytes of metadata a
 //	   block; no footers, no checkpoints (both have their place: a footer is
 //	   announced in the successor's header, a checkpoint is a file of its own)
-const formatVersion = 1
+//	2  cleaning: files of kind cold, a chain of their own with batch numbers
+//	   of their own; FREE records; predecessors that are gone
+const formatVersion = 2
 
 // fileSeq numbers the log files of a store in the order of their use. It is
 // never used twice, also when a file's space is (trap: stale frames). 0: none.

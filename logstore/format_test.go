@@ -25,13 +25,21 @@ func dump(p []byte) string {
 }
 
 func TestFileHeaderBytesArePinned(t *testing.T) {
+	for version, sum := range map[uint32]string{1: "01000000b758751f", formatVersion: "02000000df8a909d"} {
+		pinnedHeader(t, version, sum)
+	}
+}
+
+func pinnedHeader(t *testing.T, version uint32, sum string) {
+	t.Helper()
 	h := fileHeader{
-		disk: block.DiskID{0: 0x11, 15: 0x22}, seq: 0x1a, kind: fileHot, prevSeq: 0x19, prevValid: 0x33,
+		version: version,
+		disk:    block.DiskID{0: 0x11, 15: 0x22}, seq: 0x1a, kind: fileHot, prevSeq: 0x19, prevValid: 0x33,
 		nonce: 0x0102030405060708, firstBatch: 0x99, pages: 0x10000, prevFooter: 0,
 	}
 	p := make([]byte, pageSize)
 	h.encode(p)
-	want := `0 5358544c4f470d0a01000000b758751f
+	want := "0 5358544c4f470d0a" + sum + `
 10 11000000000000000000000000000022
 20 1a000000010000001900000033000000
 30 08070605040302019900000000000000
@@ -80,6 +88,7 @@ func sampleFrame() *frame {
 		{seg: 1, block: 2, lsn: lsn(1, 1), prev: lsn(2, 1), typ: TypeStatus, flags: flagDamaged},
 		{seg: 1, block: 10, lsn: lsn(1, 1), count: 1, typ: TypeReloc, source: location{3, 4, locData}},
 		{seg: 2, typ: TypeDrop},
+		{typ: TypeFree, block: 0x1a},
 		{typ: TypeSyncMark},
 	}
 	f.sums = []block.Sum{0xa1, 0xa2, 0xc1, 0xd1}

@@ -6,6 +6,7 @@ import (
 	"path"
 	"sync"
 	"sync/atomic"
+	"time"
 
 	"github.com/sextantdisk/sextant/internal/block"
 	"github.com/sextantdisk/sextant/internal/vfs"
@@ -31,6 +32,16 @@ type logFile struct {
 	// live counts the references of the indexes to blocks of the file; see
 	// ledger.
 	live atomic.Int64
+	// sealed: nothing is appended any more.
+	sealed atomic.Bool
+	// left is called when the last reference is gone of a file that was
+	// taken out of the store, by who had it; nil otherwise.
+	left atomic.Pointer[func()]
+
+	// The cleaner owns these. stuck is how much was live when not all of it
+	// could be moved, -1 before; deadSince when nothing was found live first.
+	stuck     int64
+	deadSince time.Time
 
 	mu struct {
 		sync.RWMutex
@@ -84,6 +95,7 @@ func newLogFile(fs vfs.FS, dir, name string, h fileHeader, reader vfs.File) *log
 	f := &logFile{name: name, header: h, reader: reader}
 	f.past.open = func() (vfs.File, error) { return fs.OpenFile(path.Join(dir, name), vfs.ReadOnly|vfs.Direct) }
 	f.refs.Store(1)
+	f.stuck = -1
 	f.end.Store(headerCopies)
 	f.claims.mu.taken = headerCopies
 	f.mu.spans = make(map[segIndex]span)
@@ -105,10 +117,22 @@ func (f *logFile) pin() bool {
 
 // unpin gives a reference back.
 func (f *logFile) unpin() error {
-	if f.refs.Add(-1) == 0 {
-		return errors.Join(f.reader.Close(), f.past.close())
+	if f.refs.Add(-1) != 0 {
+		return nil
 	}
-	return nil
+	err := errors.Join(f.reader.Close(), f.past.close())
+	if left := f.left.Load(); left != nil {
+		(*left)()
+	}
+	return err
+}
+
+// goneError says why a file cannot be pinned. Kinds: NotFound, Closed.
+func (f *logFile) goneError() error {
+	if f.left.Load() != nil {
+		return block.Errorf(block.NotFound, "log file %s was cleaned meanwhile", f.name)
+	}
+	return block.Errorf(block.Closed, "the log store is closed")
 }
 
 // pastCacheFrom is from which length on a read that memory cannot serve goes
@@ -259,6 +283,17 @@ func (t *fileTable) with(f *logFile) *fileTable {
 	n.all = append(append(n.all, t.all...), f)
 	for _, f := range n.all {
 		n.bySeq[f.header.seq] = f
+	}
+	return n
+}
+
+func (t *fileTable) without(f *logFile) *fileTable {
+	n := &fileTable{bySeq: make(map[fileSeq]*logFile, len(t.all))}
+	for _, o := range t.all {
+		if o != f {
+			n.all = append(n.all, o)
+			n.bySeq[o.header.seq] = o
+		}
 	}
 	return n
 }

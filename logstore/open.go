@@ -54,6 +54,9 @@ func newStore(fsys vfs.FS, dir string, disk block.DiskID, cfg Config, lock inter
 	s.files.Store(&fileTable{bySeq: map[fileSeq]*logFile{}})
 	s.keeper = keeper{store: s, wake: make(chan struct{}, 1)}
 	s.filler = filler{store: s, wake: make(chan struct{}, 1)}
+	s.cleaner = cleaner{store: s, wake: make(chan struct{}, 1)}
+	s.cleaner.cold.batch = newBatch()
+	s.cleaner.cold.batch.reset()
 	s.mu.segments = make(map[block.SegmentID]*Segment)
 	s.mu.byIndex = make(map[segIndex]*Segment)
 	s.mu.making = make(map[block.SegmentID]bool)
@@ -66,12 +69,17 @@ func (s *Store) recover() error {
 	if err != nil {
 		return err
 	}
+	hot, cold := byKind(parts)
 	r := newReplay(s)
-	w := walker{parts: parts, v: r, open: func(name string) (vfs.File, error) { return s.fs.OpenFile(s.file(name), s.filer.mode) }}
+	w := walker{parts: hot, v: r, open: func(name string) (vfs.File, error) { return s.fs.OpenFile(s.file(name), s.filer.mode) }}
 	if err := w.walk(); err != nil {
 		closeParts(slices.DeleteFunc(parts, func(p logPart) bool {
 			return p.file != nil && s.files.Load().bySeq[p.seq] != nil
 		}))
+		return err
+	}
+	c, err := s.replayCold(cold, r)
+	if err != nil {
 		return err
 	}
 	r.settle()
@@ -81,6 +89,12 @@ func (s *Store) recover() error {
 	if s.cfg.ReadOnly {
 		return nil
 	}
+	if err := s.resumeCold(c); err != nil {
+		return err
+	}
+	if err := s.finishFreeing(r.freed); err != nil {
+		return err
+	}
 	s.keeper.open.Store(len(parts) > 0 && (!w.end.marked || len(s.stale) > 0))
 	if w.end.torn && w.end.file != nil && mutant.On(mutant.AppendAfterTear) {
 		w.end.page, w.end.torn = min(w.end.page+2, w.end.file.header.pages), false
@@ -89,7 +103,7 @@ func (s *Store) recover() error {
 		return s.resume(w.end)
 	}
 	s.head.next = w.end.page
-	if err := s.roll(); err != nil && block.KindOf(err) != block.NoSpace {
+	if err := s.roll(takeControl); err != nil && block.KindOf(err) != block.NoSpace {
 		return err // a full disk can be read, and rolls over when it can
 	}
 	return nil
@@ -114,6 +128,9 @@ func (s *Store) parts() ([]logPart, error) {
 		}
 	}
 	slices.SortFunc(parts, bySeq)
+	for _, p := range parts {
+		s.filer.numbered(p.seq)
+	}
 	for i := range parts {
 		if err := s.load(&parts[i], i+1 == len(parts)); err != nil {
 			closeParts(parts[:i+1])
@@ -185,21 +202,28 @@ func (s *Store) tidy(name string) error {
 	return nil
 }
 
-// resume goes on in the last file of the log.
-func (s *Store) resume(end logEnd) error {
+// resume goes on in the last file of the hot log.
+func (s *Store) resume(end logEnd) (err error) {
+	if s.head, err = s.reopenHead(end); err == nil {
+		s.filler.work(s.head.file)
+	}
+	return err
+}
+
+// reopenHead makes a head of the last file of a log.
+func (s *Store) reopenHead(end logEnd) (head, error) {
 	w, err := s.fs.OpenFile(s.file(end.file.name), vfs.ReadWrite|s.filer.mode)
 	if err != nil {
-		return diskError(err, "opening", end.file.name)
+		return head{}, diskError(err, "opening", end.file.name)
 	}
 	if err := lengthen(w, end.file); err != nil {
 		w.Close()
-		return err
+		return head{}, err
 	}
 	end.file.claims.mu.taken = end.page
 	end.file.end.Store(uint32(end.page))
-	s.head = head{file: end.file, writer: w, next: end.page, lastPage: end.lastPage}
-	s.filler.work(end.file)
-	return nil
+	end.file.sealed.Store(false)
+	return head{file: end.file, writer: w, next: end.page, lastPage: end.lastPage}, nil
 }
 
 // lengthen makes the head file as long as its header says, if it is not: an
@@ -223,7 +247,11 @@ func (s *Store) start() {
 	if s.cfg.ReadOnly {
 		return
 	}
-	for _, run := range []func(<-chan struct{}){s.keeper.run, s.filler.run} {
+	tasks := []func(<-chan struct{}){s.keeper.run, s.filler.run}
+	if !s.cfg.byHand {
+		tasks = append(tasks, s.cleaner.run)
+	}
+	for _, run := range tasks {
 		s.tasks.Add(1)
 		go func() {
 			defer s.tasks.Done()

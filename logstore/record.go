@@ -22,11 +22,12 @@ const (
 	TypeDrop                        // the segment is gone
 	TypeReloc                       // blocks that were moved or mended; names where they were
 	TypeSyncMark                    // proof that all before it was durable (trap T14)
+	TypeFree                        // a log file was emptied and may be used again: that it is gone is no damage
 	typeEnd
 )
 
 var typeNames = [...]string{
-	"none", "write", "zero", "trim", "epoch-open", "promise", "config", "status", "drop", "reloc", "syncmark",
+	"none", "write", "zero", "trim", "epoch-open", "promise", "config", "status", "drop", "reloc", "syncmark", "free",
 }
 
 func (t RecordType) String() string {

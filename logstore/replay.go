@@ -13,15 +13,18 @@ type replay struct {
 	// comes for the first is late, what comes for the others is damage.
 	dropped, orphans map[segIndex]bool
 	top              segIndex // highest number seen
-	damaged          bool
+	// freed are the log files that FREE records name.
+	freed   map[fileSeq]bool
+	damaged bool
 }
 
 func newReplay(s *Store) *replay {
-	return &replay{store: s, segs: map[segIndex]*Segment{}, byID: map[block.SegmentID]*Segment{}, dropped: map[segIndex]bool{}, orphans: map[segIndex]bool{}}
+	return &replay{store: s, segs: map[segIndex]*Segment{}, byID: map[block.SegmentID]*Segment{}, dropped: map[segIndex]bool{}, orphans: map[segIndex]bool{}, freed: map[fileSeq]bool{}}
 }
 
 func (r *replay) file(f *logFile, bad int) error {
-	r.store.files.Store(r.store.files.Load().with(f))
+	f.sealed.Store(true)
+	r.store.addFile(f)
 	if bad > 0 {
 		r.store.found(Damage{Kind: DamageHeader, File: f.name, Length: pageSize})
 	}
@@ -43,7 +46,11 @@ func (r *replay) batch(f *logFile, fr *frame, sc *scanner) error {
 	for i := range fr.recs {
 		d := &fr.recs[i]
 		n := d.payload()
-		if d.typ != TypeSyncMark {
+		switch d.typ {
+		case TypeSyncMark:
+		case TypeFree:
+			r.freed[fileSeq(d.block)] = true
+		default:
 			if err := r.record(f, d, sums[:n], at, sc); err != nil {
 				return err
 			}
@@ -64,6 +71,10 @@ func (r *replay) record(f *logFile, d *descriptor, sums []block.Sum, at pageNo, 
 		return r.config(f, d, sums, at, sc)
 	}
 	g := r.segs[d.seg]
+	if g == nil && d.typ == TypeDrop {
+		r.dropped[d.seg] = true // its records were cleaned away
+		return nil
+	}
 	if g == nil {
 		r.orphan(f, d, at)
 		return nil

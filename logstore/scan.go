@@ -114,6 +114,13 @@ func (c *scanCache) get(seg *Segment, file *logFile) scanDir {
 	return scanDir{seg: seg, file: file, end: headerCopies}
 }
 
+// forget drops what is known of a file that goes.
+func (c *scanCache) forget(file *logFile) {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	c.mu.dirs = slices.DeleteFunc(c.mu.dirs, func(o scanDir) bool { return o.file == file })
+}
+
 func (c *scanCache) put(d scanDir) {
 	c.mu.Lock()
 	defer c.mu.Unlock()
@@ -133,6 +140,9 @@ func (g *Segment) collect(v *scanView, after, upTo block.LSN, maxBytes block.Byt
 	}
 	var parts []part
 	for _, f := range v.files.all {
+		if f.header.kind == fileCold {
+			continue // what was moved is not in order, nor all of it there
+		}
 		if s, ok := f.span(g.idx); ok && s.min <= upTo && s.max > after {
 			parts = append(parts, part{f, s})
 		}
@@ -225,7 +235,7 @@ func (g *Segment) recordsOf(f *logFile) ([]recordRef, error) {
 
 func (g *Segment) decodeRecords(f *logFile, refs []recordRef, from, end pageNo) ([]recordRef, error) {
 	if !f.pin() {
-		return nil, block.Errorf(block.Closed, "the log store is closed")
+		return nil, f.goneError()
 	}
 	defer func() { _ = f.unpin() }() // the last one closes a file that was only read
 	sc := newScanner(f, f.source(bigWindow*pageSize, true), end)
@@ -332,7 +342,7 @@ func (g *Segment) movedFrom(r *recordRef, i int) (l location, f *logFile) {
 
 func readPinned(f *logFile, p []byte, at pageNo) error {
 	if !f.pin() {
-		return block.Errorf(block.Closed, "the log store is closed")
+		return f.goneError()
 	}
 	err := f.read(p, at)
 	if uerr := f.unpin(); err == nil && uerr != nil {

@@ -32,6 +32,7 @@ type Segment struct {
 		index    index
 		promised block.VolumeEpoch
 		config   []byte // replaced, never changed
+		pins     pins
 		health   health
 		unlinked int // conflicting records
 		// bad are blocks found damaged, and where they lay then; at most
@@ -114,7 +115,8 @@ func (g *Segment) State() State {
 // SetFloor tells that no read below lsn will come (PGMRPL, rule R13) and that
 // lsn will never be annulled. What is older than the newest version at or
 // below it is forgotten. A floor at or below the present one changes nothing.
-// It becomes durable lazily, with later batches. Error kind: Invalid, when
+// It becomes durable lazily, with later batches. While there are pins it stays
+// at or below the lowest of them. Error kind: Invalid, when
 // lsn is not on the complete chain.
 func (g *Segment) SetFloor(lsn block.LSN) error {
 	g.mu.Lock()
@@ -125,6 +127,9 @@ func (g *Segment) SetFloor(lsn block.LSN) error {
 func (g *Segment) setFloorLocked(lsn block.LSN) error {
 	c := &g.mu.index.chain
 	before := len(c.Path())
+	if c.OnPath(lsn) {
+		lsn = c.AtOrBelow(g.mu.pins.allow(lsn, before))
+	}
 	if !c.SetFloor(lsn, &g.mu.index) {
 		return block.Errorf(block.Invalid, "segment %v cannot settle %v: it is not on its chain, which ends at %v", g.id, lsn, c.SCL())
 	}
@@ -177,6 +182,9 @@ func (g *Segment) status() descriptor {
 // applyLocked takes in one record of a durable batch, at run time and when
 // the log is replayed. loc is where its payload begins.
 func (g *Segment) applyLocked(d *descriptor, sums []block.Sum, loc location, payload []byte) {
+	if g.dropped.Load() {
+		return // enqueued before the DROP
+	}
 	switch d.typ {
 	case TypePromise:
 		g.mu.promised = max(g.mu.promised, block.VolumeEpoch(d.block))

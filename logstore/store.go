@@ -29,21 +29,25 @@ type Store struct {
 	files  atomic.Pointer[fileTable]
 	ledger ledger
 	level  atomic.Uint32 // SpaceLevel when it was asked last
-	scans  scanCache
-	filer  *filer
-	keeper keeper
-	filler filler
-	stop   chan struct{}
-	tasks  sync.WaitGroup
-	stats  counters
-	stalls stalls
+	// braking is how many bytes of payload a second clients get in; 0: all.
+	braking atomic.Uint64
+	scans   scanCache
+	filer   *filer
+	keeper  keeper
+	filler  filler
+	cleaner cleaner
+	ckpt    checkpointer
+	stop    chan struct{}
+	tasks   sync.WaitGroup
+	stats   counters
+	stalls  stalls
 
 	// What follows belongs to the leader: the goroutine for which
 	// mu.leading is true.
 	backlog   []*Ticket // taken from the queue, not yet done
 	batch     batch
 	head      head
-	lastSeq   fileSeq // number of the newest file
+	lastSeq   fileSeq // number of the newest hot file
 	nextBatch batchSeq
 	stale     []*Segment // with news that no SYNCMARK batch has told
 
@@ -221,6 +225,9 @@ func (s *Store) CreateSegment(id block.SegmentID, promise block.VolumeEpoch, con
 	if id.IsZero() || promise > block.MaxVolumeEpoch {
 		return nil, block.Errorf(block.Invalid, "a segment needs an id, and a promise of at most %d", block.MaxVolumeEpoch)
 	}
+	if level := s.Space().Level; level >= SpaceNoSegments {
+		return nil, block.Errorf(block.NoSpace, "log store %s takes no new segments: it is %v; see its live bytes", s.dir, level)
+	}
 	g := newSegment(s, id, 0)
 	own, err := g.configRecord(config, flagCreated)
 	if err != nil {
@@ -266,11 +273,14 @@ func (s *Store) enrol(g *Segment) {
 
 // expel forgets a segment.
 func (s *Store) expel(g *Segment) {
+	g.mu.Lock() // who applies a record looks at dropped under it
 	g.dropped.Store(true)
+	g.mu.Unlock()
 	s.mu.Lock()
-	defer s.mu.Unlock()
 	delete(s.mu.segments, g.id)
 	delete(s.mu.byIndex, g.idx)
+	s.mu.Unlock()
+	s.cleaner.bury(g)
 }
 
 // DropSegment forgets a segment, durably. What was enqueued for it before may
@@ -347,8 +357,10 @@ func (s *Store) release() error {
 			first = block.Wrap(block.Unavailable, err, "closing the log store")
 		}
 	}
-	if s.head.writer != nil {
-		keep(s.head.writer.Close())
+	for _, h := range []*head{&s.head, &s.cleaner.cold.head} {
+		if h.writer != nil {
+			keep(h.writer.Close())
+		}
 	}
 	for _, f := range s.files.Load().all {
 		keep(f.unpin())

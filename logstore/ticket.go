@@ -18,7 +18,8 @@ type Ticket struct {
 	bytes block.ByteCount // of all payloads
 
 	// at is how far the leaders have got: steps[at.step], record at.rec.
-	at struct{ step, rec int }
+	// from is how far before the batch that is being built.
+	at, from struct{ step, rec int }
 
 	// Guarded by store.mu: done with err; wake is made by who waits for
 	// another leader, and gets a value when t is done or should lead.
@@ -47,6 +48,7 @@ type ownRecord struct {
 	sums    []block.Sum
 	payload []byte
 	config  []byte // TypeConfig: what payload holds of it
+	again   bool   // TypeConfig: the segment's own of that time, for one that a cleaned file had
 	done    func() // called when the record is durable, before Wait returns
 }
 

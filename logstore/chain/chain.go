@@ -153,6 +153,18 @@ func (c *Chain[T]) lookup(l block.LSN) (Entry[T], bool) {
 	return e, ok
 }
 
+// AtOrBelow is the highest LSN on the path at or below l, the floor at least.
+func (c *Chain[T]) AtOrBelow(l block.LSN) block.LSN {
+	i, ok := c.find(l)
+	switch {
+	case ok:
+		return l
+	case i == 0:
+		return c.floor
+	}
+	return c.Path()[i-1].LSN
+}
+
 // Get is the record at l, on the path or off it.
 func (c *Chain[T]) Get(l block.LSN) (Entry[T], bool) { return c.lookup(l) }
 

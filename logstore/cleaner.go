@@ -1,0 +1,260 @@
+package logstore
+
+import (
+	"sync"
+	"time"
+
+	"github.com/sextantdisk/sextant/internal/block"
+)
+
+// cleaner is a goroutine that makes room: it moves what is live out of files
+// that are mostly dead, and gives empty files back as spares. It is born in
+// Open and dies in Close.
+//
+//	sealed ── survey ── move, cold flush ── empty ── checkpoint ── FREE ── last reader ── spare
+//	          headers    RELOC, compare      no index    no replay    in the    unpin         rename
+//	                     and set             points there  needs it   hot log
+//
+// Each step may be the last before a crash: until FREE is durable the file is
+// there and its blocks are found in both places; the index has one of them.
+type cleaner struct {
+	store *Store
+	wake  chan struct{}
+
+	// What follows belongs to the goroutine.
+	cold    coldLog
+	emptied []emptied
+	written uint64  // Store.stats.bytes when debt was reckoned last
+	debt    float64 // bytes that should have been freed by now
+
+	mu struct {
+		sync.Mutex
+		dead []*Segment // dropped; their blocks are still counted
+		left []*logFile // taken out, without readers
+		pace pace       // as of the last look
+	}
+}
+
+// emptied is a file that no index points to.
+type emptied struct {
+	file   *logFile
+	survey *survey
+	// gen is the checkpoint after which no replay needs the file; 0: not
+	// asked for yet.
+	gen   generation
+	asked bool
+}
+
+const (
+	// cleanLook is how often the cleaner looks when there is something to
+	// wait for.
+	cleanLook = 100 * time.Millisecond
+	// historyKeep is how long a file without live blocks is kept where there
+	// is room, for peers that were away and catch up from the log (R20).
+	historyKeep = 5 * time.Minute
+	// maxEmptied bounds the files that wait for a checkpoint.
+	maxEmptied = 64
+	// maxDebtFiles bounds what the cleaner makes up for, in files.
+	maxDebtFiles = 4
+	// cleanRest is how often it looks else.
+	cleanRest = 10 * time.Second
+)
+
+func (c *cleaner) nudge() {
+	select {
+	case c.wake <- struct{}{}:
+	default:
+	}
+}
+
+// bury takes the blocks of a dropped segment off the counts, in time.
+func (c *cleaner) bury(g *Segment) {
+	c.mu.Lock()
+	c.mu.dead = append(c.mu.dead, g)
+	c.mu.Unlock()
+	c.nudge()
+}
+
+func (c *cleaner) run(stop <-chan struct{}) {
+	for !stopped(stop) && c.store.Failed() == nil {
+		again := c.step(stop)
+		if again == 0 {
+			continue
+		}
+		t := c.store.cfg.Clock.NewTimer(again)
+		select {
+		case <-c.wake:
+		case <-t.C():
+		case <-stop:
+		}
+		t.Stop()
+	}
+}
+
+// step does what is to be done now, at most one file's cleaning of it, and says
+// when to look again if nobody wakes the cleaner before.
+func (c *cleaner) step(stop <-chan struct{}) (again time.Duration) {
+	c.settleDead()
+	c.recycleLeft()
+	c.free()
+	p := c.look()
+	c.collectEmpty(p)
+	c.ask(p)
+	if c.owes(p) && len(c.emptied) < maxEmptied {
+		if c.cleanOne(stop) {
+			return 0
+		}
+	}
+	if p.ratio() > 0 || len(c.emptied) > 0 {
+		return cleanLook
+	}
+	return cleanRest
+}
+
+// look reckons how fast to clean.
+func (c *cleaner) look() pace {
+	s := c.store
+	s.filer.measure()
+	free, reserve := s.filer.room()
+	sp := s.Space()
+	p := pace{free: free, reserve: reserve, coming: len(c.emptied)}
+	p.slack = int((sp.Capacity - min(sp.Capacity, sp.Live+sp.Reserved)) / s.cfg.FileSize)
+	c.mu.Lock()
+	p.coming += len(c.mu.left)
+	c.mu.pace = p
+	c.mu.Unlock()
+	s.braking.Store(uint64(p.admitted()))
+	return p
+}
+
+// owes tells whether more should have been freed by now.
+func (c *cleaner) owes(p pace) bool {
+	now := c.store.stats.bytes.Load()
+	c.debt += p.ratio() * float64(now-c.written)
+	c.written = now
+	c.debt = min(c.debt, float64(maxDebtFiles*c.store.cfg.FileSize))
+	if p.ratio() == 0 {
+		c.debt = 0
+	}
+	return c.debt > 0 || p.free+p.coming <= p.throttleBelow()
+}
+
+// settleDead takes dropped segments off the counts.
+func (c *cleaner) settleDead() {
+	c.mu.Lock()
+	dead := c.mu.dead
+	c.mu.dead = nil
+	c.mu.Unlock()
+	for _, g := range dead {
+		g.mu.Lock()
+		x := g.mu.index
+		g.mu.index = index{}
+		g.mu.Unlock()
+		x.references(func(l location, n int) { x.accounts.add(l, -n) })
+	}
+}
+
+// collectEmpty finds the sealed files in which nothing is live.
+func (c *cleaner) collectEmpty(p pace) {
+	s := c.store
+	for _, f := range s.files.Load().all {
+		if len(c.emptied) == maxEmptied || !f.sealed.Load() || f.live.Load() != 0 || c.waits(f) || !c.expired(f, p) {
+			continue
+		}
+		v, err := s.surveyFile(f)
+		if err == nil {
+			err = s.saveMarks(v, f)
+		}
+		if err != nil {
+			s.cleaningFailed(f, err)
+			return
+		}
+		c.emptied = append(c.emptied, emptied{file: f, survey: v})
+	}
+}
+
+// expired tells whether a dead file is to go now: at once where space is
+// wanted or all its segments are gone, else when peers had their time.
+func (c *cleaner) expired(f *logFile, p pace) bool {
+	if p.ratio() > 0 || c.store.cfg.forgetful || !c.store.historyOf(f) {
+		return true
+	}
+	now := c.store.cfg.Clock.Now()
+	if f.deadSince.IsZero() {
+		f.deadSince = now
+	}
+	return now.Sub(f.deadSince) >= historyKeep
+}
+
+// historyOf tells whether a file has records of a segment that is there.
+func (s *Store) historyOf(f *logFile) bool {
+	f.mu.RLock()
+	defer f.mu.RUnlock()
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	for seg := range f.mu.spans {
+		if s.mu.byIndex[seg] != nil {
+			return true
+		}
+	}
+	return false
+}
+
+func (c *cleaner) waits(f *logFile) bool {
+	for i := range c.emptied {
+		if c.emptied[i].file == f {
+			return true
+		}
+	}
+	return false
+}
+
+// cleanOne empties the best victim; false if there is none.
+func (c *cleaner) cleanOne(stop <-chan struct{}) bool {
+	s := c.store
+	var files []*logFile
+	var cands []candidate
+	newest := fileSeq(0)
+	for _, f := range s.files.Load().all {
+		newest = max(newest, f.header.seq)
+		live := f.live.Load()
+		if !f.sealed.Load() || c.waits(f) || live == f.stuck {
+			continue
+		}
+		files = append(files, f)
+		cands = append(cands, candidate{seq: f.header.seq, pages: f.header.pages, live: live})
+	}
+	i, ok := victim(cands, newest)
+	if !ok {
+		return false
+	}
+	f := files[i]
+	before := f.live.Load()
+	v, err := s.clean(f, stop)
+	switch {
+	case err == errStopped:
+		return false
+	case err != nil:
+		s.cleaningFailed(f, err)
+		return false
+	}
+	c.debt -= float64((f.header.pages - min(f.header.pages, pageNo(before))).bytes())
+	if live := f.live.Load(); live != 0 { // something of it cannot be moved
+		f.stuck = live
+		return true
+	}
+	c.emptied = append(c.emptied, emptied{file: f, survey: v})
+	return true
+}
+
+// cleaningFailed notes why a file was not cleaned. A full disk is tried again
+// when something has changed.
+func (s *Store) cleaningFailed(f *logFile, err error) {
+	switch block.KindOf(err) {
+	case block.NoSpace, block.Closed, block.NotFound:
+		s.cfg.Logger.Warn("cleaning waits", "file", f.name, "err", err)
+	default: // it could not be read; a failed write has ended the log
+		f.stuck = f.live.Load()
+		s.cfg.Logger.Error("a log file cannot be read, and is not cleaned until something of it dies", "file", f.name, "err", err)
+	}
+}

@@ -1,0 +1,85 @@
+package logstore
+
+import (
+	"github.com/sextantdisk/sextant/internal/vfs"
+)
+
+// byKind parts the log files of the two heads. A file whose kind cannot be read
+// is a hot one, unless a cold one names it as the one before it.
+func byKind(parts []logPart) (hot, cold []logPart) {
+	before := make(map[fileSeq]bool)
+	for _, p := range parts {
+		if p.file != nil && p.file.header.kind == fileCold {
+			before[p.file.header.prevSeq] = true
+		}
+	}
+	for _, p := range parts {
+		if p.file != nil && p.file.header.kind == fileCold || p.file == nil && before[p.seq] {
+			cold = append(cold, p)
+		} else {
+			hot = append(hot, p)
+		}
+	}
+	return hot, cold
+}
+
+// coldReplay visits the walk of the cold log. Damage there says nothing of what
+// is complete: what was moved is named by the index, and missed when it is
+// read.
+type coldReplay struct{ *replay }
+
+func (r coldReplay) damage(d Damage) error {
+	r.store.found(d)
+	return nil
+}
+
+func (r coldReplay) batch(f *logFile, fr *frame, _ *scanner) error {
+	at := fr.page + pageNo(fr.headerPages)
+	for i := range fr.recs {
+		d := &fr.recs[i]
+		if g := r.segs[d.seg]; g != nil {
+			f.note(d.seg, d.lsn)
+			g.applyReloc(d, dataAt(f.header.seq, at))
+		}
+		at += pageNo(d.payload())
+	}
+	f.end.Store(uint32(fr.end()))
+	return nil
+}
+
+// replayCold walks the cold log, after the hot one. The order of the two does
+// not matter: a RELOC moves a block only from the place that it names.
+func (s *Store) replayCold(parts []logPart, r *replay) (logEnd, error) {
+	w := walker{parts: parts, v: coldReplay{r}, open: func(name string) (vfs.File, error) { return s.fs.OpenFile(s.file(name), s.filer.mode) }}
+	err := w.walk()
+	return w.end, err
+}
+
+// resumeCold goes on where the cold log ends; the next file is begun when it is
+// needed.
+func (s *Store) resumeCold(end logEnd) (err error) {
+	c := &s.cleaner.cold
+	c.last, c.next, c.head.next = end.seq, end.batch+1, end.page
+	if end.file != nil && !end.torn {
+		c.head, err = s.reopenHead(end)
+	}
+	return err
+}
+
+// finishFreeing takes files out that were logged as free before a crash.
+func (s *Store) finishFreeing(freed map[fileSeq]bool) error {
+	for seq := range freed {
+		f := s.files.Load().bySeq[seq]
+		if f == nil {
+			continue
+		}
+		s.removeFile(f)
+		if err := f.unpin(); err != nil {
+			return diskError(err, "closing", f.name)
+		}
+		if err := s.filer.recycle(f.name, f.header.pages.bytes()); err != nil {
+			return err
+		}
+	}
+	return nil
+}

@@ -1,0 +1,141 @@
+package logstore
+
+import (
+	"github.com/sextantdisk/sextant/internal/block"
+)
+
+// survey is what a log file holds that must outlive it.
+type survey struct {
+	moves []move
+	// marks are ZERO, TRIM and EPOCH_OPEN records.
+	marks []item
+	// news are segments with records in the file; configs those with a
+	// configuration.
+	news, configs map[*Segment]bool
+	// drops are numbers of segments that were dropped, frees those of files
+	// that were freed.
+	drops []segIndex
+	frees []fileSeq
+}
+
+// move is a run of neighbouring blocks of one record that are to be moved.
+type move struct {
+	seg   *Segment
+	d     descriptor // of the RELOC
+	at    pageNo     // where its payload lies
+	sums  []block.Sum
+	count int
+}
+
+// surveyFile reads the headers of a log file and asks the indexes what of it
+// counts. Parts that cannot be decoded are passed over: what lies in them stays
+// where it is. Error kinds: Unavailable, Closed.
+func (s *Store) surveyFile(f *logFile) (*survey, error) {
+	if !f.pin() {
+		return nil, f.goneError()
+	}
+	defer func() { _ = f.unpin() }() // the last one closes a file that was only read
+	v := &survey{news: map[*Segment]bool{}, configs: map[*Segment]bool{}}
+	end := pageNo(f.end.Load())
+	sc := newScanner(f, f.source(bigWindow*pageSize, true), end)
+	defer sc.close()
+	for at := pageNo(headerCopies); at < end; {
+		st, err := sc.decode(at)
+		if err != nil {
+			return nil, err
+		}
+		if st == frameGood {
+			s.surveyBatch(v, f, &sc.frame)
+			at = sc.frame.end()
+			continue
+		}
+		next, ok, err := s.beyond(f, sc, at)
+		if err != nil || !ok {
+			return v, err
+		}
+		at = next
+	}
+	return v, nil
+}
+
+// beyond is where a file goes on behind what cannot be decoded.
+func (s *Store) beyond(f *logFile, sc *scanner, at pageNo) (next pageNo, ok bool, err error) {
+	if next = f.gapAt(at); next != at {
+		return next, true, nil
+	}
+	s.found(Damage{Kind: DamageBatch, File: f.name, Offset: at.bytes()})
+	return sc.later(at, 0)
+}
+
+func (s *Store) surveyBatch(v *survey, f *logFile, fr *frame) {
+	at, sums := fr.page+pageNo(fr.headerPages), fr.sums
+	for i := range fr.recs {
+		d := &fr.recs[i]
+		n := d.payload()
+		s.surveyRecord(v, d, sums[:n], dataAt(f.header.seq, at))
+		at += pageNo(n)
+		sums = sums[n:]
+	}
+}
+
+func (s *Store) surveyRecord(v *survey, d *descriptor, sums []block.Sum, at location) {
+	switch d.typ {
+	case TypeSyncMark:
+		return
+	case TypeFree:
+		v.frees = append(v.frees, fileSeq(d.block))
+		return
+	}
+	g := s.byIndex(d.seg)
+	if d.typ == TypeDrop || g == nil {
+		if d.typ == TypeDrop {
+			v.drops = append(v.drops, d.seg)
+		}
+		return
+	}
+	v.news[g] = true
+	switch d.typ {
+	case TypeConfig:
+		v.configs[g] = true
+	case TypeZero, TypeTrim, TypeEpochOpen:
+		v.marks = append(v.marks, item{seg: g, d: *d})
+	case TypeWrite, TypeReloc:
+		v.moves = g.liveRuns(v.moves, d, sums, at)
+	}
+}
+
+func (s *Store) byIndex(i segIndex) *Segment {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	return s.mu.byIndex[i]
+}
+
+// liveRuns appends the runs of a record's blocks that the index still finds in
+// this place.
+func (g *Segment) liveRuns(moves []move, d *descriptor, sums []block.Sum, at location) []move {
+	g.mu.RLock()
+	defer g.mu.RUnlock()
+	from := 0
+	for i := range sums {
+		if g.mu.index.pointsAt(block.Index(d.block)+block.Index(i), d.lsn, at.plus(i)) {
+			continue
+		}
+		moves = g.appendMove(moves, d, sums, at, from, i)
+		from = i + 1
+	}
+	return g.appendMove(moves, d, sums, at, from, len(sums))
+}
+
+func (g *Segment) appendMove(moves []move, d *descriptor, sums []block.Sum, at location, from, to int) []move {
+	if from == to {
+		return moves
+	}
+	source := at.plus(from)
+	return append(moves, move{
+		seg: g, at: pageNo(source.page), count: to - from, sums: append([]block.Sum(nil), sums[from:to]...),
+		d: descriptor{
+			seg: g.idx, typ: TypeReloc, lsn: d.lsn, prev: d.prev,
+			block: d.block + uint32(from), count: uint32(to - from), source: source,
+		},
+	})
+}
