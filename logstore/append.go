@@ -257,8 +257,10 @@ func (s *Store) write() error {
 		return err
 	}
 	s.brake(b, who)
+	s.stalls.begin(s.cfg.Clock.Now())
 	took, err := s.put(b, h, s.nextBatch)
 	if err == nil {
+		s.timed(took)
 		s.flushed(took)
 	}
 	return err
@@ -270,7 +272,6 @@ func (s *Store) put(b *batch, h *head, seq batchSeq) (took time.Duration, err er
 	h.file.claims.take(h.next + b.pages())
 	b.encode(h, seq)
 	start := s.cfg.Clock.Now()
-	s.stalls.begin(start)
 	if err := h.writer.WritevAt(b.iov, h.next.at()); err != nil {
 		return 0, diskError(err, "writing", h.file.name)
 	}
@@ -282,9 +283,7 @@ func (s *Store) put(b *batch, h *head, seq batchSeq) (took time.Duration, err er
 	for _, c := range b.bounce {
 		c.Release()
 	}
-	took = s.cfg.Clock.Now().Sub(start)
-	s.timed(took)
-	return took, nil
+	return s.cfg.Clock.Now().Sub(start), nil
 }
 
 // flushesLater tells, for a mutant, whether the batch is flushed and

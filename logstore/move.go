@@ -83,7 +83,7 @@ func (m *mover) span(moves []move) error {
 	n := int(last.at) + last.count - int(first.at)
 	buf := m.in.Bytes()[:n*pageSize]
 	if err := readPages(m.file.pastCache(true), m.file.name, buf, first.at); err != nil {
-		return err
+		m.pick(moves, buf)
 	}
 	for i := range moves {
 		mv := &moves[i]
@@ -93,6 +93,19 @@ func (m *mover) span(moves []move) error {
 		}
 	}
 	return nil
+}
+
+// pick reads the blocks of moves one by one, after a read of all has failed.
+// One that cannot be read becomes zeroes: its checksum will tell.
+func (m *mover) pick(moves []move, buf []byte) {
+	for i := range moves {
+		for at := moves[i].at; at < moves[i].at+pageNo(moves[i].count); at++ {
+			p := buf[int(at-moves[0].at)*pageSize:][:pageSize]
+			if readPages(m.file.pastCache(true), m.file.name, p, at) != nil {
+				clear(p)
+			}
+		}
+	}
 }
 
 // one hands on the blocks of a move that have their checksums.
@@ -106,7 +119,7 @@ func (m *mover) one(mv *move, p []byte) error {
 		_ = mv.seg.rotten(Damage{ // it stays where it is, to be mended
 			Kind: DamagePayload, File: m.file.name, Offset: (mv.at + pageNo(i)).bytes(), Length: block.Size,
 			Segment: mv.seg.id, Block: block.Index(mv.d.block) + block.Index(i), Expected: mv.sums[i], Found: got,
-		})
+		}, mv.d.source.plus(i))
 		if err := m.run(mv, p, from, i); err != nil {
 			return err
 		}
