@@ -89,9 +89,9 @@ func (s *Store) own(g *Segment, r *ownRecord) error {
 	return s.enqueue(t).Wait()
 }
 
-// filler is a goroutine that zero-writes ahead of the head and keeps spare
-// files, at a rate that leaves the disk to others while there is time. It is
-// born in Open and dies in Close.
+// filler is a goroutine that zero-writes ahead of the head, at a rate that
+// leaves the disk to others while there is time. It is born in Open and dies in
+// Close.
 type filler struct {
 	store *Store
 	head  atomic.Pointer[logFile]
@@ -113,8 +113,6 @@ const (
 	// fillPause between growStep pages makes 16 MiB/s at most, if the head
 	// does not ask for more.
 	fillPause = 60 * time.Millisecond
-	// fillLook is how often a pause is thought over.
-	fillLook = 5 * time.Millisecond
 	// fillRetry is how long a full disk is left alone.
 	fillRetry = time.Second
 )
@@ -144,21 +142,14 @@ func (f *filler) run(stop <-chan struct{}) {
 	}
 }
 
-// step does the most urgent piece of work; false when there is none.
+// step does a piece of work; false when there is none.
 func (f *filler) step(stop <-chan struct{}) bool {
 	s := f.store
 	file := f.head.Load()
-	if file == nil || f.longBatches() {
+	if file == nil || f.longBatches() || file.claims.ahead() >= aheadPages {
 		return false
 	}
-	var did bool
-	var err error
-	if file.claims.ahead() < aheadPages {
-		did, err = f.ahead(file)
-	}
-	if !did && err == nil && s.filer.spares() < s.cfg.Spares && pageNo(file.end.Load()) >= file.header.pages/4 {
-		did, err = true, f.spare(stop)
-	}
+	did, err := f.ahead(file)
 	if err != nil {
 		if block.KindOf(err) != block.NoSpace {
 			s.fail(err)
@@ -222,81 +213,4 @@ func (f *filler) ahead(file *logFile) (did bool, err error) {
 		err = diskError(cerr, "closing", file.name)
 	}
 	return err == nil, err
-}
-
-// spare makes one spare file, whole and zero, hurrying when the head is about
-// to be full.
-func (f *filler) spare(stop <-chan struct{}) error {
-	r := f.store.filer
-	name, err := r.reserve()
-	if err != nil {
-		return err
-	}
-	full := path.Join(r.dir, name)
-	err = f.fill(full, name, stop)
-	if err == nil && !stopped(stop) {
-		err = r.addSpare(name)
-		if err == nil {
-			return nil
-		}
-	}
-	r.unreserve()
-	_ = r.fs.Remove(full) // a leftover is removed at the next opening
-	return err
-}
-
-// fill zero-writes a new file; it stops early, without error, when told to.
-func (f *filler) fill(full, name string, stop <-chan struct{}) error {
-	r := f.store.filer
-	w, err := r.fs.OpenFile(full, vfs.Create|r.mode)
-	if err != nil {
-		return diskError(err, "making", name)
-	}
-	pages := pageNo(r.fileSize / pageSize)
-	for done := pageNo(0); done < pages && err == nil && !stopped(stop); {
-		end := min(done+growStep, pages)
-		err = r.wipe(w, name, done, end)
-		f.store.stats.zeroed.Add(uint64((end - done).bytes()))
-		done = end
-		f.rest(pages-done, stop)
-	}
-	if err == nil {
-		err = diskError(w.SyncMeta(), "syncing", name)
-	}
-	if cerr := w.Close(); err == nil {
-		err = diskError(cerr, "closing", name)
-	}
-	return err
-}
-
-// rest pauses after growStep pages of a spare were written, until the head has
-// moved on by so much that the pages left are needed in that proportion: the
-// spare is whole when the head is full, and the disk is left to others if
-// nobody writes.
-func (f *filler) rest(left pageNo, stop <-chan struct{}) {
-	file := f.head.Load()
-	room := file.header.pages - min(file.header.pages, pageNo(file.end.Load()))
-	room -= min(room, aheadPages)
-	due := uint64(growStep.bytes()) * uint64(room) / uint64(max(left, 1))
-	from := f.store.stats.bytes.Load()
-	for waited := time.Duration(0); waited < fillPause && f.store.stats.bytes.Load()-from < due; waited += fillLook {
-		if !pause(f.store.cfg.Clock, fillLook, stop) {
-			return
-		}
-	}
-}
-
-// addSpare gives a zero-written file the name of a spare, durably.
-func (r *filer) addSpare(name string) error {
-	spare := sparePrefix + name[len(newPrefix):]
-	if err := r.fs.Rename(path.Join(r.dir, name), path.Join(r.dir, spare)); err != nil {
-		return diskError(err, "renaming", name)
-	}
-	if err := r.fs.SyncDir(r.dir); err != nil {
-		return diskError(err, "syncing", r.dir)
-	}
-	r.mu.Lock()
-	defer r.mu.Unlock()
-	r.mu.spares = append(r.mu.spares, spare)
-	return nil
 }

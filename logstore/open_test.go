@@ -3,7 +3,6 @@ package logstore
 import (
 	"context"
 	"encoding/json"
-	"runtime"
 	"slices"
 	"strings"
 	"sync"
@@ -179,29 +178,6 @@ func TestFloorRidesAlongWithoutIdleness(t *testing.T) {
 	s = open(t, fs, small())
 	if f := segment(t, s, 1).State().Floor; f < lsn(1, statusEvery) || statuses != 1 {
 		t.Fatalf("floor %v after a crash, %d STATUSes rode along", f, statuses)
-	}
-}
-
-func TestSparesAreMadeAndUsed(t *testing.T) {
-	fs := newDisk()
-	cfg := Config{FileSize: 128 * block.KiB, Spares: 2, MaxBatchBytes: block.MaxRecordBytes}
-	s := open(t, fs, cfg)
-	g := create(t, s, 1)
-	chainOf(t, g, 10) // beyond a quarter of the file
-	for deadline := time.Now().Add(20 * time.Second); s.Stats().Spares < 2; runtime.Gosched() {
-		if time.Now().After(deadline) {
-			t.Fatalf("no spares: %+v", s.Stats())
-		}
-	}
-	chainOf(t, g, 100)
-	scl := g.SCL()
-	must(t, s.Close())
-	s = open(t, fs, cfg)
-	if segment(t, s, 1).SCL() != scl || len(s.Damage()) > 0 {
-		t.Fatalf("SCL %v, damage %v", segment(t, s, 1).SCL(), s.Damage())
-	}
-	if s.Stats().Files < 5 {
-		t.Fatalf("%+v", s.Stats())
 	}
 }
 
