@@ -363,6 +363,7 @@ func (s *Store) apply() {
 			at += pageNo(it.d.payload())
 			i++
 		}
+		g.mu.applied = place{s.nextBatch, i}
 		g.publishLocked()
 		g.mu.Unlock()
 		s.noteStale(g)
@@ -433,6 +434,9 @@ func (s *Store) conclude(err error) {
 		}
 	}
 	s.compactLocked()
+	if err == nil && s.head.file != nil {
+		s.mu.applied.hot = s.head.position(s.nextBatch - 1)
+	}
 }
 
 // compactLocked takes finished tickets out of the backlog.
@@ -452,7 +456,17 @@ func (s *Store) roll(who taker) error {
 	s.head, s.lastSeq = hd, hd.file.header.seq
 	s.addFile(hd.file)
 	s.filler.work(hd.file)
+	s.moveOn(&s.mu.applied.hot, &s.head, s.nextBatch-1)
+	s.ckpt.nudge()
 	return s.seal(&old)
+}
+
+// moveOn notes up to where the log of a head is applied: before the file that
+// it leaves can be freed.
+func (s *Store) moveOn(at *position, h *head, last batchSeq) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	*at = h.position(last)
 }
 
 // seal ends a head that has a successor.

@@ -270,6 +270,11 @@ func (f *frame) decodeRecords(p []byte) frameState {
 	return frameGood
 }
 
+// marked tells whether the batch ends with a SYNCMARK.
+func (f *frame) marked() bool {
+	return len(f.recs) > 0 && f.recs[len(f.recs)-1].typ == TypeSyncMark
+}
+
 func allZero(p []byte) bool {
 	for _, b := range p {
 		if b != 0 {

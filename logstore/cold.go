@@ -58,6 +58,7 @@ func (s *Store) rollCold() error {
 	}
 	c.head, c.last = hd, hd.file.header.seq
 	s.addFile(hd.file)
+	s.moveOn(&s.mu.applied.cold, &c.head, c.next-1)
 	return s.coldError(s.seal(&old))
 }
 
@@ -87,6 +88,7 @@ func (s *Store) applyCold() {
 	h.lastPage = h.next
 	h.next += b.pages()
 	c.next++
+	s.moveOn(&s.mu.applied.cold, h, c.next-1)
 	b.reset()
 }
 

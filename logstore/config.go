@@ -48,6 +48,9 @@ type Config struct {
 	MaxBatchBytes block.ByteCount
 	// Spares is how many files the store zero-writes in advance; -1 none.
 	Spares int
+	// CheckpointEvery is the least that is logged between two checkpoints; 0
+	// is one file. There is more between them if they are large.
+	CheckpointEvery block.ByteCount
 	// Direct says whether appends bypass the page cache.
 	Direct DirectMode
 	// ReadOnly opens the store to look at it: nothing is written, Enqueue
@@ -87,6 +90,9 @@ func (c Config) normal() (Config, error) {
 	}
 	if c.MaxBatchBytes == 0 {
 		c.MaxBatchBytes = DefaultBatch
+	}
+	if c.CheckpointEvery == 0 {
+		c.CheckpointEvery = c.FileSize
 	}
 	if c.Spares == 0 {
 		c.Spares = DefaultSpares

@@ -19,9 +19,10 @@ const (
 	DamagePayload                          // a block does not have its checksum
 	DamageOrphan                           // records of a segment whose creation was lost
 	DamageUnreadable                       // the disk does not give a block
+	DamageCheckpoint                       // a checkpoint cannot be read; the log has what was in it
 )
 
-var damageNames = [...]string{"unknown", "batch", "tail", "file", "header", "payload", "orphan", "unreadable"}
+var damageNames = [...]string{"unknown", "batch", "tail", "file", "header", "payload", "orphan", "unreadable", "checkpoint"}
 
 func (k DamageKind) String() string {
 	if int(k) < len(damageNames) {

@@ -132,6 +132,17 @@ func (r *filer) takeSpare() (string, bool) {
 	return name, true
 }
 
+// giveUpSpare removes a spare file, so that there is room for something else;
+// false if there is none.
+func (r *filer) giveUpSpare() bool {
+	name, ok := r.takeSpare()
+	if !ok {
+		return false
+	}
+	r.unreserve()
+	return r.fs.Remove(path.Join(r.dir, name)) == nil
+}
+
 func (r *filer) spares() int {
 	r.mu.Lock()
 	defer r.mu.Unlock()
@@ -155,6 +166,11 @@ func (h *head) room() pageNo {
 		return 0
 	}
 	return h.file.header.pages - h.next
+}
+
+// position is where the head stands, behind the batch of that number.
+func (h *head) position(last batchSeq) position {
+	return position{file: h.file.header.seq, page: h.next, lastPage: h.lastPage, batch: last}
 }
 
 // make makes the next log file ready for its first batch, durably; h says what

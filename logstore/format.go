@@ -13,8 +13,8 @@ import (
 // higher version (kind Version).
 //
 //	1  files with two header copies; batch frames; 4 bytes of metadata a
-//	   block; no footers, no checkpoints (both have their place: a footer is
-//	   announced in the successor's header, a checkpoint is a file of its own)
+//	   block; no footers (a footer is announced in the successor's header).
+//	   Checkpoints are files of their own, with a version of their own
 //	2  cleaning: files of kind cold, a chain of their own with batch numbers
 //	   of their own; FREE records; predecessors that are gone
 const formatVersion = 2
@@ -97,6 +97,10 @@ const (
 	logPrefix   = "log-"   // log-0000001a: the log file with fileSeq 26
 	sparePrefix = "spare-" // zero-written, waits to become a log file
 	newPrefix   = "new-"   // being written; of no use after a crash
+
+	manifestPrefix = "manifest-" // manifest-00000000 and -00000001, in turn
+	statePrefix    = "state-"    // state-00000007: of checkpoint 7
+	leavesPrefix   = "leaves-"   // leaves-00000007: those that checkpoint 7 wrote
 )
 
 func logName(s fileSeq) string { return fmt.Sprintf("%s%08x", logPrefix, uint32(s)) }

@@ -27,6 +27,9 @@ type index struct {
 	accounts accounts
 }
 
+// chainEntry is a record as the chain of an index has it.
+type chainEntry = chain.Entry[version]
+
 type opening struct{ prev, lsn block.LSN }
 
 // annulled tells whether a settled record at l was annulled.

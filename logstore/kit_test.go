@@ -45,9 +45,10 @@ func wantKind(t testing.TB, err error, k block.Kind) {
 }
 
 // small is a store of tiny files, for tests that cross their borders. Its
-// clock stands still: no SYNCMARK is written but by mark and Close.
+// clock stands still: no SYNCMARK is written but by mark and Close. It takes
+// no checkpoint by itself.
 func small() Config {
-	return Config{FileSize: 128 * block.KiB, Spares: -1, MaxBatchBytes: block.MaxRecordBytes, Clock: clock.NewFake(time.Time{}), byHand: true}
+	return Config{FileSize: 128 * block.KiB, Spares: -1, MaxBatchBytes: block.MaxRecordBytes, CheckpointEvery: NoCheckpoints, Clock: clock.NewFake(time.Time{}), byHand: true}
 }
 
 func open(t testing.TB, fs vfs.FS, cfg Config) *Store {

@@ -23,16 +23,38 @@ type slot struct {
 	// maxLSN is the highest LSN that was settled in this range, tombstones
 	// included (rules R18, R21).
 	maxLSN block.LSN
-	kind   RunKind // RunHole or RunZero
+	// saved is where a checkpoint has the leaf, as it was before it became
+	// dirty.
+	saved savedLeaf
+	kind  RunKind // RunHole or RunZero
+	// frozen: a checkpoint is writing leaf; it must not change, a copy may.
+	frozen bool
+	// dirty: leaf is not what saved has.
+	dirty bool
+}
+
+// thawed is the leaf, to be changed: a copy of it if a checkpoint is writing
+// it.
+func (s *slot) thawed() *leaf {
+	if s.frozen {
+		c := *s.leaf
+		s.leaf, s.frozen = &c, false
+	}
+	return s.leaf
 }
 
 // base is the settled part of a segment's index: for each block the newest
 // version at or below the floor. It grows with what is written.
 //
-// Invariant: data counts the blocks whose flag is locData.
+// A leaf is changed by set, move and wipe alone: they leave what a checkpoint
+// is writing as it is, and note what the next one has to write.
+//
+// Invariant: data counts the blocks whose flag is locData, dirty the leaves
+// that are dirty.
 type base struct {
 	slots []slot
 	data  int
+	dirty int
 	// gone is told of each block of data that is replaced or wiped, if it
 	// is not nil.
 	gone func(location)
@@ -43,6 +65,23 @@ func (t *base) replaced(l location) {
 	if t.gone != nil {
 		t.gone(l)
 	}
+}
+
+// change is the leaf of a slot, to be changed.
+func (t *base) change(s *slot) *leaf {
+	if !s.dirty {
+		s.dirty = true
+		t.dirty++
+	}
+	return s.thawed()
+}
+
+// drop frees the leaf of a slot.
+func (t *base) drop(s *slot) {
+	if s.dirty {
+		t.dirty--
+	}
+	s.leaf, s.frozen, s.dirty, s.saved = nil, false, false, savedLeaf{}
 }
 
 // get is the settled version of b.
@@ -86,14 +125,15 @@ func (t *base) set(b block.Index, l location, sum block.Sum, lsn block.LSN) {
 		s.kind = RunHole
 	}
 	s.maxLSN = max(s.maxLSN, lsn)
-	at := &s.leaf.locs[b%leafBlocks]
+	changed := t.change(s)
+	at := &changed.locs[b%leafBlocks]
 	if at.flags != locData {
 		t.data++
 	} else {
 		t.replaced(*at)
 	}
 	*at = l
-	s.leaf.sums[b%leafBlocks] = sum
+	changed.sums[b%leafBlocks] = sum
 }
 
 func newLeaf(kind RunKind) *leaf {
@@ -116,7 +156,7 @@ func (t *base) move(b block.Index, from, to location) bool {
 	if t.slots[i].leaf.locs[b%leafBlocks] != from && !mutant.On(mutant.BlindRelocation) {
 		return false
 	}
-	t.slots[i].leaf.locs[b%leafBlocks] = to
+	t.change(&t.slots[i]).locs[b%leafBlocks] = to
 	return true
 }
 
@@ -132,24 +172,27 @@ func (t *base) wipe(first block.Index, n block.Count, flags uint16, lsn block.LS
 		s := t.slot(i)
 		s.maxLSN = max(s.maxLSN, lsn)
 		if next-at == leafBlocks {
-			t.wipeLeaf(s.leaf, 0, leafBlocks, flags)
-			s.leaf, s.kind = nil, location{flags: flags}.kind()
+			s.leaf.references(t.lose)
+			t.drop(s)
+			s.kind = location{flags: flags}.kind()
 		} else if s.leaf != nil {
-			t.wipeLeaf(s.leaf, int(at%leafBlocks), int(next-at), flags)
+			t.wipeLeaf(t.change(s), int(at%leafBlocks), int(next-at), flags)
 		}
 		at = next
 	}
 }
 
-// wipeLeaf clears n blocks of a leaf, if there is one.
+// lose counts a block of data off.
+func (t *base) lose(l location, n int) {
+	t.data -= n
+	t.replaced(l)
+}
+
+// wipeLeaf clears n blocks of a leaf.
 func (t *base) wipeLeaf(l *leaf, from, n int, flags uint16) {
-	if l == nil {
-		return
-	}
 	for i := from; i < from+n; i++ {
 		if l.locs[i].flags == locData {
-			t.data--
-			t.replaced(l.locs[i])
+			t.lose(l.locs[i], 1)
 		}
 		l.locs[i] = location{flags: flags}
 		l.sums[i] = 0

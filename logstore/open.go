@@ -15,9 +15,10 @@ import (
 // Error kinds: Mismatch (another disk's log), Version (a newer format),
 // Unavailable (locked, or the disk failed), NoSpace, Invalid (cfg).
 //
-// All headers of the log are read; what was damaged is in Damage and in each
-// segment's State. A torn tail is not damage: what was being written when the
-// power went had not been acknowledged.
+// The newest checkpoint that is whole is read, then the headers of the log
+// behind its position; those of all the log if there is none. What was damaged
+// is in Damage and in each segment's State. A torn tail is not damage: what was
+// being written when the power went had not been acknowledged.
 func Open(fsys vfs.FS, dir string, disk block.DiskID, cfg Config) (*Store, error) {
 	cfg, err := cfg.normal()
 	if err != nil {
@@ -57,52 +58,91 @@ func newStore(fsys vfs.FS, dir string, disk block.DiskID, cfg Config, lock inter
 	s.cleaner = cleaner{store: s, wake: make(chan struct{}, 1)}
 	s.cleaner.cold.batch = newBatch()
 	s.cleaner.cold.batch.reset()
+	s.ckpt = checkpointer{store: s, wake: make(chan struct{}, 1), onDurable: s.cleaner.nudge}
 	s.mu.segments = make(map[block.SegmentID]*Segment)
 	s.mu.byIndex = make(map[segIndex]*Segment)
 	s.mu.making = make(map[block.SegmentID]bool)
 	return s
 }
 
-// recover reads the log and makes the head ready.
+// recover reads checkpoint and log and makes the heads ready.
 func (s *Store) recover() error {
-	parts, err := s.parts()
+	parts, names, err := s.parts()
 	if err != nil {
 		return err
 	}
-	hot, cold := byKind(parts)
 	r := newReplay(s)
-	w := walker{parts: hot, v: r, open: func(name string) (vfs.File, error) { return s.fs.OpenFile(s.file(name), s.filer.mode) }}
-	if err := w.walk(); err != nil {
+	if err = s.replay(parts, names, r); err != nil {
 		closeParts(slices.DeleteFunc(parts, func(p logPart) bool {
 			return p.file != nil && s.files.Load().bySeq[p.seq] != nil
 		}))
 		return err
 	}
-	c, err := s.replayCold(cold, r)
-	if err != nil {
-		return err
-	}
 	r.settle()
 	s.recount()
 	s.filer.measure()
-	s.lastSeq, s.nextBatch = w.end.seq, w.end.batch+1
+	s.lastSeq, s.nextBatch = r.end.seq, r.end.batch+1
 	if s.cfg.ReadOnly {
 		return nil
 	}
-	if err := s.resumeCold(c); err != nil {
+	if err := s.resumeCold(r.coldEnd); err != nil {
 		return err
 	}
 	if err := s.finishFreeing(r.freed); err != nil {
 		return err
 	}
-	s.keeper.open.Store(len(parts) > 0 && (!w.end.marked || len(s.stale) > 0))
-	if w.end.torn && w.end.file != nil && mutant.On(mutant.AppendAfterTear) {
-		w.end.page, w.end.torn = min(w.end.page+2, w.end.file.header.pages), false
+	return s.resumeHot(r.end, len(parts) > 0)
+}
+
+// replay brings the newest checkpoint back, and walks the logs behind it.
+func (s *Store) replay(parts []logPart, names []string, r *replay) error {
+	base, err := s.restoreNewest(parts)
+	if err != nil {
+		return err
 	}
-	if w.end.file != nil && !w.end.torn {
-		return s.resume(w.end)
+	s.ckpt.number(names)
+	hot, cold := byKind(parts)
+	var from positions
+	if base != nil {
+		r.base(base)
+		from = base.manifest.at
+		if hot, err = r.adopt(base, hot, from.hot); err != nil {
+			return err
+		}
+		if cold, err = r.adopt(base, cold, from.cold); err != nil {
+			return err
+		}
+		base.missing(s, parts)
 	}
-	s.head.next = w.end.page
+	w := s.walker(hot, from.hot, r)
+	if err := w.walk(); err != nil {
+		return err
+	}
+	c := s.walker(cold, from.cold, coldReplay{r})
+	c.freed = r.freed
+	if err := c.walk(); err != nil {
+		return err
+	}
+	r.end, r.coldEnd = w.end, c.end
+	s.ckpt.logged = s.stats.bytes.Load() - uint64(w.length())
+	return nil
+}
+
+func (s *Store) walker(parts []logPart, from position, v visitor) walker {
+	return walker{parts: parts, from: from, v: v, open: func(name string) (vfs.File, error) { return s.fs.OpenFile(s.file(name), s.filer.mode) }}
+}
+
+// resumeHot goes on where the hot log ends; some says that there is a log.
+func (s *Store) resumeHot(end logEnd, some bool) error {
+	s.keeper.open.Store(some && (!end.marked || len(s.stale) > 0))
+	if end.torn && end.file != nil && mutant.On(mutant.AppendAfterTear) {
+		end.page, end.torn = min(end.page+2, end.file.header.pages), false
+	}
+	s.mu.applied.hot = end.position()
+	if end.file != nil && !end.torn {
+		return s.resume(end)
+	}
+	s.head.next = end.page
 	if err := s.roll(takeControl); err != nil && block.KindOf(err) != block.NoSpace {
 		return err // a full disk can be read, and rolls over when it can
 	}
@@ -110,21 +150,20 @@ func (s *Store) recover() error {
 }
 
 // parts lists the log files in order, with their headers, and puts the other
-// files in order. The last file is synced: what is read of it must not be
-// lost by the next crash (trap T16).
-func (s *Store) parts() ([]logPart, error) {
-	names, err := s.fs.List(s.dir)
+// files in order. The last file of each head is synced: what is read of it must
+// not be lost by the next crash (trap T16). names are those of all files.
+func (s *Store) parts() (parts []logPart, names []string, err error) {
+	names, err = s.fs.List(s.dir)
 	if err != nil {
-		return nil, diskError(err, "listing", s.dir)
+		return nil, nil, diskError(err, "listing", s.dir)
 	}
-	var parts []logPart
 	for _, name := range names {
 		if seq, ok := parseName(logPrefix, name); ok && seq != 0 {
 			parts = append(parts, logPart{seq: fileSeq(seq), name: name})
 			continue
 		}
 		if err := s.tidy(name); err != nil {
-			return nil, err
+			return nil, nil, err
 		}
 	}
 	slices.SortFunc(parts, bySeq)
@@ -132,12 +171,34 @@ func (s *Store) parts() ([]logPart, error) {
 		s.filer.numbered(p.seq)
 	}
 	for i := range parts {
-		if err := s.load(&parts[i], i+1 == len(parts)); err != nil {
+		if err := s.openPart(&parts[i]); err != nil {
 			closeParts(parts[:i+1])
-			return nil, err
+			return nil, nil, err
 		}
 	}
-	return parts, nil
+	if err := s.syncLast(parts); err != nil {
+		closeParts(parts)
+		return nil, nil, err
+	}
+	return parts, names, nil
+}
+
+// syncLast syncs the last file of each head.
+func (s *Store) syncLast(parts []logPart) error {
+	if s.cfg.ReadOnly {
+		return nil
+	}
+	done := make(map[fileKind]bool)
+	for _, p := range slices.Backward(parts) {
+		if p.file == nil || done[p.file.header.kind] {
+			continue
+		}
+		done[p.file.header.kind] = true
+		if err := p.file.reader.SyncMeta(); err != nil {
+			return diskError(err, "syncing", p.name)
+		}
+	}
+	return nil
 }
 
 func bySeq(a, b logPart) int { return int(a.seq) - int(b.seq) }
@@ -151,9 +212,9 @@ func closeParts(parts []logPart) {
 	}
 }
 
-// load opens a log file. A file without a readable header is a part of the
+// openPart opens a log file. A file without a readable header is a part of the
 // log that is damaged; a foreign or newer one is refused.
-func (s *Store) load(p *logPart, last bool) (err error) {
+func (s *Store) openPart(p *logPart) (err error) {
 	if p.size, err = s.fs.Stat(s.file(p.name)); err != nil {
 		return diskError(err, "examining", p.name)
 	}
@@ -169,9 +230,6 @@ func (s *Store) load(p *logPart, last bool) (err error) {
 		return block.Errorf(block.Mismatch, "log file %s belongs to disk %v, not to %v: is this another daemon's folder?", p.name, p.file.header.disk, s.disk)
 	}
 	s.filer.adopt(p.file.header.pages.bytes())
-	if last && !s.cfg.ReadOnly {
-		return diskError(p.file.reader.SyncMeta(), "syncing", p.name)
-	}
 	return nil
 }
 
@@ -179,6 +237,11 @@ func (s *Store) load(p *logPart, last bool) (err error) {
 func (s *Store) tidy(name string) error {
 	if s.cfg.ReadOnly {
 		return nil
+	}
+	if isContents(name) {
+		size, err := s.fs.Stat(s.file(name))
+		s.filer.adopt(size)
+		return diskError(err, "examining", name)
 	}
 	remove := false
 	if _, ok := parseName(newPrefix, name); ok {
@@ -247,7 +310,7 @@ func (s *Store) start() {
 	if s.cfg.ReadOnly {
 		return
 	}
-	tasks := []func(<-chan struct{}){s.keeper.run, s.filler.run}
+	tasks := []func(<-chan struct{}){s.keeper.run, s.filler.run, s.ckpt.run}
 	if !s.cfg.byHand {
 		tasks = append(tasks, s.cleaner.run)
 	}
@@ -261,4 +324,5 @@ func (s *Store) start() {
 	if s.keeper.open.Load() {
 		s.keeper.nudge()
 	}
+	s.ckpt.nudge()
 }

@@ -1,9 +1,5 @@
 package logstore
 
-import (
-	"github.com/sextantdisk/sextant/internal/vfs"
-)
-
 // byKind parts the log files of the two heads. A file whose kind cannot be read
 // is a hot one, unless a cold one names it as the one before it.
 func byKind(parts []logPart) (hot, cold []logPart) {
@@ -23,7 +19,9 @@ func byKind(parts []logPart) (hot, cold []logPart) {
 	return hot, cold
 }
 
-// coldReplay visits the walk of the cold log. Damage there says nothing of what
+// coldReplay visits the walk of the cold log, which comes behind that of the hot
+// one: a RELOC moves a block only from the place that it names, wherever the
+// index has it from. Damage there says nothing of what
 // is complete: what was moved is named by the index, and missed when it is
 // read.
 type coldReplay struct{ *replay }
@@ -47,19 +45,12 @@ func (r coldReplay) batch(f *logFile, fr *frame, _ *scanner) error {
 	return nil
 }
 
-// replayCold walks the cold log, after the hot one. The order of the two does
-// not matter: a RELOC moves a block only from the place that it names.
-func (s *Store) replayCold(parts []logPart, r *replay) (logEnd, error) {
-	w := walker{parts: parts, v: coldReplay{r}, open: func(name string) (vfs.File, error) { return s.fs.OpenFile(s.file(name), s.filer.mode) }}
-	err := w.walk()
-	return w.end, err
-}
-
 // resumeCold goes on where the cold log ends; the next file is begun when it is
 // needed.
 func (s *Store) resumeCold(end logEnd) (err error) {
 	c := &s.cleaner.cold
 	c.last, c.next, c.head.next = end.seq, end.batch+1, end.page
+	s.mu.applied.cold = end.position()
 	if end.file != nil && !end.torn {
 		c.head, err = s.reopenHead(end)
 	}

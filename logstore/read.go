@@ -67,7 +67,11 @@ func (g *Segment) plan(at block.LSN, first block.Index, n block.Count, dst *Read
 			files = g.store.files.Load()
 			file = files.bySeq[f.loc.file]
 		}
-		if file == nil || !file.pin() {
+		if file == nil {
+			err = block.Wrap(block.Corrupt, Damage{Kind: DamageFile, File: logName(f.loc.file)}, "block %d is lost; another copy must be read", b)
+			return false
+		}
+		if !file.pin() {
 			err = block.Errorf(block.Closed, "the log store is closed")
 			return false
 		}

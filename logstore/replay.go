@@ -4,7 +4,8 @@ import (
 	"github.com/sextantdisk/sextant/internal/block"
 )
 
-// replay brings a store's indexes up from its log: it visits a walk.
+// replay brings a store's indexes up from its log, or from a checkpoint and
+// the log behind it: it visits a walk.
 type replay struct {
 	store *Store
 	segs  map[segIndex]*Segment
@@ -12,14 +13,66 @@ type replay struct {
 	// dropped and orphans are numbers of segments that are not known: what
 	// comes for the first is late, what comes for the others is damage.
 	dropped, orphans map[segIndex]bool
-	top              segIndex // highest number seen
+	// restored is the first number that the checkpoint had not given out:
+	// a lower one that it does not know was dropped.
+	restored segIndex
+	top      segIndex // highest number seen
 	// freed are the log files that FREE records name.
-	freed   map[fileSeq]bool
-	damaged bool
+	freed map[fileSeq]bool
+	// end and coldEnd are set when the walks are over.
+	end, coldEnd logEnd
 }
 
 func newReplay(s *Store) *replay {
 	return &replay{store: s, segs: map[segIndex]*Segment{}, byID: map[block.SegmentID]*Segment{}, dropped: map[segIndex]bool{}, orphans: map[segIndex]bool{}, freed: map[fileSeq]bool{}}
+}
+
+// base begins with what a checkpoint has.
+func (r *replay) base(b *restored) {
+	r.segs, r.restored = b.segs, b.manifest.nextSegment
+	for _, g := range r.segs {
+		r.byID[g.id] = g
+	}
+	r.top = max(r.restored, 1) - 1
+}
+
+// adopt takes in the files of one log that lie before the checkpoint's
+// position in it, without walking them, and gives the rest.
+func (r *replay) adopt(b *restored, parts []logPart, at position) ([]logPart, error) {
+	for i := range parts {
+		p := &parts[i]
+		if p.seq > at.file {
+			return parts[i:], nil
+		}
+		b.adopt(p, at)
+		switch {
+		case p.seq == at.file:
+			return parts[i:], nil
+		case p.file == nil:
+			r.store.found(Damage{Kind: DamageFile, File: p.name, Length: p.size})
+		default:
+			if err := r.file(p.file, p.bad); err != nil {
+				return nil, err
+			}
+		}
+	}
+	return nil, nil
+}
+
+// missing reports the files before the position that blocks lie in and that
+// are not there. No segment has lost a record by that: what it knows is in the
+// checkpoint. Its blocks there are damaged, and reads say so.
+func (b *restored) missing(s *Store, parts []logPart) {
+	there := make(map[fileSeq]bool, len(parts))
+	for i := range parts {
+		there[parts[i].seq] = true
+	}
+	for seq, used := range b.used {
+		f, at := fileSeq(seq), b.manifest.at
+		if used && !there[f] && f < max(at.hot.file, at.cold.file) && f != at.hot.file && f != at.cold.file {
+			s.found(Damage{Kind: DamageFile, File: logName(f)})
+		}
+	}
 }
 
 func (r *replay) file(f *logFile, bad int) error {
@@ -33,7 +86,6 @@ func (r *replay) file(f *logFile, bad int) error {
 
 // damage makes all segments that exist here suspect.
 func (r *replay) damage(d Damage) error {
-	r.damaged = true
 	r.store.found(d)
 	for _, g := range r.segs {
 		g.mu.health.damage()
@@ -41,17 +93,28 @@ func (r *replay) damage(d Damage) error {
 	return nil
 }
 
+// replayed is one record of the log.
+type replayed struct {
+	d    *descriptor
+	sums []block.Sum
+	file *logFile
+	at   pageNo // of its payload
+	sc   *scanner
+}
+
 func (r *replay) batch(f *logFile, fr *frame, sc *scanner) error {
 	at, sums := fr.page+pageNo(fr.headerPages), fr.sums
 	for i := range fr.recs {
 		d := &fr.recs[i]
 		n := d.payload()
-		switch d.typ {
-		case TypeSyncMark:
-		case TypeFree:
+		switch {
+		case d.typ == TypeSyncMark:
+		case d.typ == TypeFree:
 			r.freed[fileSeq(d.block)] = true
+		case r.has(d.seg, fr.seq, i):
+			r.note(f, d) // the file may not have been there when the checkpoint began
 		default:
-			if err := r.record(f, d, sums[:n], at, sc); err != nil {
+			if err := r.record(replayed{d: d, sums: sums[:n], file: f, at: at, sc: sc}); err != nil {
 				return err
 			}
 		}
@@ -62,32 +125,35 @@ func (r *replay) batch(f *logFile, fr *frame, sc *scanner) error {
 	return nil
 }
 
-func (r *replay) record(f *logFile, d *descriptor, sums []block.Sum, at pageNo, sc *scanner) error {
+// has tells whether the checkpoint has taken that record in already.
+func (r *replay) has(seg segIndex, b batchSeq, item int) bool {
+	g := r.segs[seg]
+	return g != nil && g.mu.applied.before(b, item)
+}
+
+func (r *replay) record(rec replayed) error {
+	d := rec.d
 	r.top = max(r.top, d.seg)
-	if r.dropped[d.seg] {
-		return nil
-	}
-	if d.typ == TypeConfig {
-		return r.config(f, d, sums, at, sc)
-	}
 	g := r.segs[d.seg]
-	if g == nil && d.typ == TypeDrop {
+	switch {
+	case r.dropped[d.seg]:
+		return nil
+	case g == nil && d.seg < r.restored && d.flags&flagCreated == 0:
+		return nil // dropped before the checkpoint
+	case d.typ == TypeConfig:
+		return r.config(rec)
+	case g == nil && d.typ == TypeDrop:
 		r.dropped[d.seg] = true // its records were cleaned away
 		return nil
-	}
-	if g == nil {
-		r.orphan(f, d, at)
+	case g == nil:
+		r.orphan(rec)
 		return nil
-	}
-	if d.typ == TypeDrop {
+	case d.typ == TypeDrop:
 		r.drop(g)
 		return nil
 	}
-	if d.typ.isChange() {
-		f.note(d.seg, d.lsn)
-	}
-	g.stale = d.typ != TypeStatus
-	g.applyLocked(d, sums, dataAt(f.header.seq, at), nil)
+	r.note(rec.file, d)
+	g.applyLocked(d, rec.sums, dataAt(rec.file.header.seq, rec.at), nil)
 	return nil
 }
 
@@ -98,25 +164,33 @@ func (r *replay) drop(g *Segment) {
 	r.dropped[g.idx] = true
 }
 
+// note widens the span of a segment in f by a change.
+func (r *replay) note(f *logFile, d *descriptor) {
+	if d.typ.isChange() {
+		f.note(d.seg, d.lsn)
+	}
+}
+
 // orphan notes, once, that records name a segment whose creation is lost.
-func (r *replay) orphan(f *logFile, d *descriptor, at pageNo) {
-	if r.orphans[d.seg] {
+func (r *replay) orphan(rec replayed) {
+	if r.orphans[rec.d.seg] {
 		return
 	}
-	r.orphans[d.seg] = true
-	r.store.found(Damage{Kind: DamageOrphan, File: f.name, Offset: at.bytes()})
+	r.orphans[rec.d.seg] = true
+	r.store.found(Damage{Kind: DamageOrphan, File: rec.file.name, Offset: rec.at.bytes()})
 }
 
 // config makes a segment or changes its configuration. A segment whose first
 // configuration is not flagged as its creation lost that to damage.
-func (r *replay) config(f *logFile, d *descriptor, sums []block.Sum, at pageNo, sc *scanner) error {
-	p, good, err := sc.config(at, sums)
+func (r *replay) config(rec replayed) error {
+	d := rec.d
+	p, good, err := rec.sc.config(rec.at, rec.sums)
 	if err != nil {
 		return err
 	}
 	id, config, ok := decodeConfig(p)
 	if !good || !ok {
-		return r.damage(Damage{Kind: DamagePayload, File: f.name, Offset: at.bytes(), Length: block.ByteCount(len(sums)) * pageSize})
+		return r.damage(Damage{Kind: DamagePayload, File: rec.file.name, Offset: rec.at.bytes(), Length: block.ByteCount(len(rec.sums)) * pageSize})
 	}
 	g := r.segs[d.seg]
 	if g == nil {
@@ -129,7 +203,6 @@ func (r *replay) config(f *logFile, d *descriptor, sums []block.Sum, at pageNo, 
 			g.mu.health.damage()
 		}
 	}
-	g.stale = true
 	g.applyLocked(d, nil, location{}, config)
 	return nil
 }
@@ -144,10 +217,7 @@ func (r *replay) settle() {
 		g.publishLocked()
 		g.settled.Store(0)
 		s.mu.segments[g.id], s.mu.byIndex[g.idx] = g, g
-		if g.mu.health.declared != was {
-			g.stale = true
-		}
-		if g.stale {
+		if g.stale = !g.mu.told || g.mu.health.declared != was; g.stale {
 			s.stale = append(s.stale, g)
 		}
 		if g.mu.health.declared {

@@ -34,6 +34,10 @@ type Segment struct {
 		config   []byte // replaced, never changed
 		pins     pins
 		health   health
+		// told: the last record was a STATUS.
+		told bool
+		// applied is up to where the hot log is in here.
+		applied  place
 		unlinked int // conflicting records
 		// bad are blocks found damaged, and where they lay then; at most
 		// maxBad. The index may have moved on: see Bad.
@@ -185,6 +189,7 @@ func (g *Segment) applyLocked(d *descriptor, sums []block.Sum, loc location, pay
 	if g.dropped.Load() {
 		return // enqueued before the DROP
 	}
+	g.mu.told = d.typ == TypeStatus
 	switch d.typ {
 	case TypePromise:
 		g.mu.promised = max(g.mu.promised, block.VolumeEpoch(d.block))

@@ -64,7 +64,9 @@ type Store struct {
 		byIndex  map[segIndex]*Segment
 		making   map[block.SegmentID]bool
 		nextSeg  segIndex
-		damage   []Damage
+		// applied is up to where the logs are in all indexes.
+		applied positions
+		damage  []Damage
 	}
 }
 
@@ -136,6 +138,7 @@ type Stats struct {
 	Spares           int             // zero-written files that wait for their turn
 	Size             block.ByteCount // bytes of log files and spares, at their full lengths
 	Damages          int
+	Checkpoints      int // number of the one in force, 0 if there is none
 	// Queued tickets wait for a leader to write them. QueuedBytes are the
 	// payloads of these and of those being written.
 	Queued      int
@@ -176,7 +179,8 @@ func (s *Store) Stats() Stats {
 		Queued: queued, QueuedBytes: queuedBytes,
 		Batches: int(s.stats.batches.Load()), Records: int(s.stats.records.Load()),
 		Bytes: block.ByteCount(s.stats.bytes.Load()), Damages: int(s.stats.damages.Load()),
-		Files: len(s.files.Load().all), Spares: spares, Size: size,
+		Checkpoints: int(s.ckpt.durable()),
+		Files:       len(s.files.Load().all), Spares: spares, Size: size,
 	}
 }
 

@@ -26,6 +26,11 @@ type logEnd struct {
 	marked   bool     // the last batch is a SYNCMARK
 }
 
+// position is where a replay from here would begin.
+func (e *logEnd) position() position {
+	return position{file: e.seq, page: e.page, lastPage: e.lastPage, batch: e.batch}
+}
+
 // logPart is a log file by its name, before its header is known to be good.
 type logPart struct {
 	seq  fileSeq
@@ -35,9 +40,11 @@ type logPart struct {
 	size block.ByteCount
 }
 
-// walker reads a log from its first file to its end.
+// walker reads a log from its first file, or from a position, to its end.
 type walker struct {
-	parts []logPart // ascending
+	parts []logPart // ascending; none before from's file
+	from  position
+	freed map[fileSeq]bool // files that are gone and should be
 	v     visitor
 	// open opens a file for this walk alone, past the page cache if possible.
 	open func(name string) (vfs.File, error)
@@ -50,12 +57,21 @@ type walker struct {
 
 // walk reads all files and decides where the log ends.
 func (w *walker) walk() error {
+	if w.from.file != 0 && (len(w.parts) == 0 || w.parts[0].seq != w.from.file) {
+		w.end = logEnd{seq: w.from.file, batch: w.from.batch, page: headerCopies, torn: true}
+		if !w.freed[w.from.file] {
+			if err := w.v.damage(Damage{Kind: DamageFile, File: logName(w.from.file)}); err != nil {
+				return err
+			}
+		}
+	}
 	for i := range w.parts {
 		p := &w.parts[i]
 		if err := w.link(i); err != nil {
 			return err
 		}
 		w.end.file, w.end.seq, w.end.lastPage, w.end.page = p.file, p.seq, 0, headerCopies
+		midway := w.from.file != 0 && p.seq == w.from.file
 		if p.file == nil {
 			w.end.torn = true
 			if err := w.v.damage(Damage{Kind: DamageFile, File: p.name, Length: p.size}); err != nil {
@@ -68,20 +84,38 @@ func (w *walker) walk() error {
 		}
 		w.end.torn = false
 		w.end.batch = p.file.header.firstBatch - 1
-		if err := w.one(i); err != nil {
+		if midway {
+			w.end.page, w.end.lastPage, w.end.batch = w.from.page, w.from.lastPage, w.from.batch
+		}
+		if err := w.one(i, midway); err != nil {
 			return err
 		}
 	}
 	return nil
 }
 
+// length is how much of the log was walked, in bytes: roughly, damage included.
+func (w *walker) length() (n block.ByteCount) {
+	for i := range w.parts {
+		p := &w.parts[i]
+		switch {
+		case p.file == nil:
+		case p.seq == w.from.file:
+			n += pageNo(p.file.end.Load()).bytes() - w.from.page.bytes()
+		default:
+			n += pageNo(p.file.end.Load()).bytes()
+		}
+	}
+	return n
+}
+
 // link checks that part i follows the one before it.
 func (w *walker) link(i int) error {
 	f := w.parts[i].file
-	if f == nil {
+	if f == nil || f.header.seq == w.from.file {
 		return nil
 	}
-	before := fileSeq(0)
+	before := w.from.file
 	if i > 0 {
 		before = w.parts[i-1].seq
 	}
@@ -104,8 +138,8 @@ func (w *walker) limit(i int) (at pageNo, sealed, known bool) {
 	return next.header.prevValid, true, true
 }
 
-// one walks one file.
-func (w *walker) one(i int) error {
+// one walks one file; midway says that it begins where a checkpoint ends.
+func (w *walker) one(i int, midway bool) error {
 	p := &w.parts[i]
 	size := pageNo(p.size / pageSize)
 	limit, sealed, known := w.limit(i)
@@ -119,6 +153,14 @@ func (w *walker) one(i int) error {
 	defer func() { _ = reader.Close() }() // it was only read
 	sc := newScanner(p.file, reader, size)
 	defer sc.close()
+	if midway {
+		if err := w.meet(p, sc); err != nil {
+			return err
+		}
+		if known {
+			w.end.page = min(w.end.page, limit)
+		}
+	}
 	for {
 		st, err := sc.decode(w.end.page)
 		if err != nil {
@@ -139,6 +181,26 @@ func (w *walker) one(i int) error {
 	}
 }
 
+// meet makes sure that the log is what the checkpoint was made of: the batch
+// before the position must be there. If it is not, then what stood behind it
+// may be lost as well; nothing is appended to this file.
+func (w *walker) meet(p *logPart, sc *scanner) error {
+	if w.from.lastPage == 0 {
+		return nil
+	}
+	st, err := sc.decode(w.from.lastPage)
+	if err != nil {
+		return err
+	}
+	fr := &sc.frame
+	if st == frameGood && fr.seq == w.from.batch && fr.end() == w.from.page {
+		w.end.marked = fr.marked()
+		return nil
+	}
+	w.end.torn = true
+	return w.v.damage(Damage{Kind: DamageBatch, File: p.name, Offset: w.from.lastPage.bytes(), Length: (w.from.page - w.from.lastPage).bytes()})
+}
+
 // take visits the frame that sc has found; in the last file it is held back
 // and the one before it is visited.
 func (w *walker) take(f *logFile, sc *scanner, sealed bool) error {
@@ -150,7 +212,7 @@ func (w *walker) take(f *logFile, sc *scanner, sealed bool) error {
 		}
 	}
 	w.end.lastPage, w.end.page, w.end.batch = fr.page, fr.end(), fr.seq
-	w.end.marked = len(fr.recs) > 0 && fr.recs[len(fr.recs)-1].typ == TypeSyncMark
+	w.end.marked = fr.marked()
 	if sealed {
 		return w.v.batch(f, fr, sc)
 	}

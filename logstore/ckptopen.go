@@ -1,0 +1,123 @@
+package logstore
+
+import (
+	"cmp"
+	"slices"
+
+	"github.com/sextantdisk/sextant/internal/block"
+)
+
+// restoreNewest brings back the newest checkpoint that is whole; nil if there
+// is none: then the log must tell all. What is damaged is reported, and not
+// needed. Error kinds: Version, Mismatch, Unavailable.
+func (s *Store) restoreNewest(parts []logPart) (*restored, error) {
+	var found []*manifest
+	bad := 0
+	for slot := range s.ckpt.manifests {
+		m, err := s.loadManifest(slot)
+		switch {
+		case block.KindOf(err) == block.Corrupt:
+			bad++
+			s.cfg.Logger.Warn("a checkpoint's manifest cannot be read; it was perhaps being written", "file", manifestName(slot), "err", err)
+		case err != nil:
+			return nil, err
+		case m != nil:
+			s.ckpt.manifests[slot] = m
+			found = append(found, m)
+		}
+	}
+	if bad == len(s.ckpt.manifests) {
+		s.found(Damage{Kind: DamageCheckpoint, File: manifestName(0)})
+	}
+	slices.SortFunc(found, func(a, b *manifest) int { return cmp.Compare(b.generation, a.generation) })
+	for i, m := range found {
+		if i > 0 && !tailWhole(parts, m.at) {
+			continue // files were cleaned since that only the newer one can do without
+		}
+		r, err := s.load(m)
+		if err == nil {
+			s.ckpt.use(m, r)
+			return r, nil
+		}
+		if block.KindOf(err) != block.Corrupt {
+			return nil, err
+		}
+		s.cfg.Logger.Error("a checkpoint is damaged; opening takes longer without it", "generation", uint32(m.generation), "err", err)
+		s.found(Damage{Kind: DamageCheckpoint, File: stateName(m.generation)})
+	}
+	return nil, nil
+}
+
+// tailWhole tells whether all log files behind a checkpoint are there.
+func tailWhole(parts []logPart, at positions) bool {
+	hot, cold := byKind(parts)
+	return chained(hot, at.hot.file) && chained(cold, at.cold.file)
+}
+
+// chained tells whether the files of one log follow each other, from one on.
+func chained(parts []logPart, from fileSeq) bool {
+	last, seen := from, from == 0
+	for _, p := range parts {
+		switch {
+		case p.seq < from:
+		case p.seq == from:
+			seen = true
+		case p.file == nil || p.file.header.prevSeq != last:
+			return false
+		default:
+			last = p.seq
+		}
+	}
+	return seen
+}
+
+// use makes m the checkpoint in force.
+func (c *checkpointer) use(m *manifest, r *restored) {
+	c.slot = 0
+	if c.manifests[0] == m {
+		c.slot = 1
+	}
+	c.mu.durable = m.generation
+	live := make(map[generation]int)
+	for _, g := range r.segs {
+		for i := range g.mu.index.base.slots {
+			live[g.mu.index.base.slots[i].saved.part]++
+		}
+	}
+	for _, p := range m.parts {
+		c.parts = append(c.parts, partLive{p, live[p.part]})
+	}
+}
+
+// number makes sure that the next generation is above all that were ever
+// given out, as far as names and manifests tell.
+func (c *checkpointer) number(names []string) {
+	for _, m := range c.manifests {
+		if m != nil {
+			c.mu.started = max(c.mu.started, m.generation)
+		}
+	}
+	for _, name := range names {
+		for _, prefix := range []string{statePrefix, leavesPrefix} {
+			if n, ok := parseName(prefix, name); ok {
+				c.mu.started = max(c.mu.started, generation(n))
+			}
+		}
+	}
+}
+
+// adopt gives a log file before the position what the checkpoint knows of it,
+// and the one at the position the start of it.
+func (b *restored) adopt(p *logPart, at position) {
+	f, st := p.file, b.files[p.seq]
+	if f == nil || st == nil {
+		return
+	}
+	f.mu.spans, f.mu.gaps = st.spans, st.gaps
+	end := st.end
+	if p.seq == at.file {
+		end = at.page
+		f.mu.gaps = slices.DeleteFunc(f.mu.gaps, func(g gap) bool { return g.from >= at.page })
+	}
+	f.end.Store(uint32(end))
+}
