@@ -6,10 +6,7 @@ import (
 	"math/rand/v2"
 	"os"
 	"path/filepath"
-	"slices"
-	"sync"
 	"testing"
-	"time"
 
 	"github.com/sextantdisk/sextant/internal/block"
 	"github.com/sextantdisk/sextant/internal/slab"
@@ -29,112 +26,19 @@ func benchDir(b *testing.B) string {
 	return dir
 }
 
-func benchStore(b *testing.B) *Store {
-	s, err := Open(vfs.OS(), filepath.Join(benchDir(b), "store"), diskA, Config{FileSize: MaxFileSize, Spares: -1})
+// benchStore is a store on a real disk whose first file is zero-written, as all
+// are after the first lap.
+func benchStore(b *testing.B, dir string, o Observer) *Store {
+	s, err := Open(vfs.OS(), filepath.Join(dir, "store"), diskA, Config{FileSize: MaxFileSize, Spares: -1, Observer: o})
 	must(b, err)
 	b.Cleanup(func() { must(b, s.Close()) })
 	head := s.head.file
-	must(b, s.filer.wipe(s.head.writer, head.name, s.head.next, head.header.pages)) // as after the first lap
+	must(b, s.filer.wipe(s.head.writer, head.name, s.head.next, head.header.pages))
 	must(b, s.head.writer.SyncMeta())
+	head.claims.mu.Lock()
+	head.claims.mu.filled = head.header.pages // nothing is left for the filler
+	head.claims.mu.Unlock()
 	return s
-}
-
-// BenchmarkRawDisk is what appends are to be compared with: one pwritev of 8
-// KiB with O_DIRECT to a zero-written file, and one fdatasync.
-func BenchmarkRawDisk(b *testing.B) {
-	fs, size := vfs.OS(), 64*block.MiB
-	f, err := fs.OpenFile(filepath.Join(benchDir(b), "raw"), vfs.Create|vfs.Direct)
-	must(b, err)
-	defer f.Close()
-	for at := block.ByteCount(0); at < size; at += growStep.bytes() {
-		must(b, f.WritevAt([][]byte{zeroes()}, vfs.Offset(at)))
-	}
-	must(b, f.SyncMeta())
-	p := slab.Get(8192).Bytes()
-	at := vfs.Offset(0)
-	l := newLatencies(b)
-	for b.Loop() {
-		start := time.Now()
-		must(b, f.WritevAt([][]byte{p[:4096], p[4096:]}, at))
-		must(b, f.Sync())
-		l.add(time.Since(start))
-		at = (at + 8192) % vfs.Offset(size)
-	}
-	l.report()
-}
-
-type latencies struct {
-	b   *testing.B
-	all []time.Duration
-}
-
-func newLatencies(b *testing.B) *latencies { return &latencies{b: b} }
-
-func (l *latencies) add(d time.Duration) { l.all = append(l.all, d) }
-
-func (l *latencies) report() {
-	slices.Sort(l.all)
-	if n := len(l.all); n > 0 {
-		l.b.ReportMetric(float64(l.all[n/2].Nanoseconds())/1e3, "p50-µs")
-		l.b.ReportMetric(float64(l.all[n*99/100].Nanoseconds())/1e3, "p99-µs")
-	}
-}
-
-func BenchmarkAppend(b *testing.B) {
-	for _, writers := range []int{1, 6, 32} {
-		b.Run(fmt.Sprintf("writers=%d", writers), func(b *testing.B) {
-			s := benchStore(b)
-			var wg sync.WaitGroup
-			each := make([]*latencies, writers)
-			b.ResetTimer()
-			for w := range writers {
-				g := create(b, s, w+1)
-				n := b.N / writers
-				if w < b.N%writers {
-					n++
-				}
-				each[w] = newLatencies(b)
-				wg.Add(1)
-				go func() {
-					defer wg.Done()
-					appendMany(b, g, n, each[w])
-				}()
-			}
-			wg.Wait()
-			b.StopTimer()
-			st := s.Stats()
-			all := newLatencies(b)
-			for _, l := range each {
-				all.all = append(all.all, l.all...)
-			}
-			all.report()
-			b.ReportMetric(float64(st.Records)/float64(st.Batches), "records/batch")
-			b.ReportMetric(float64(b.N)/b.Elapsed().Seconds(), "writes/s")
-		})
-	}
-}
-
-// appendMany writes n records of 4 KiB, one after the other.
-func appendMany(b *testing.B, g *Segment, n int, l *latencies) {
-	p := slab.Get(block.Size).Bytes()
-	clear(p)
-	sums := []block.Sum{block.Checksum(p)}
-	rec := make([]Record, 1)
-	prev := g.SCL()
-	for i := range n {
-		next := prev + 1
-		if prev == 0 {
-			next = lsn(1, 1)
-		}
-		rec[0] = Record{Type: TypeWrite, LSN: next, Prev: prev, Block: block.Index(i % 100_000), Count: 1, Sums: sums, Payload: p}
-		start := time.Now()
-		must(b, g.Enqueue(rec).Wait())
-		l.add(time.Since(start))
-		prev = next
-		if i%64 == 63 {
-			must(b, g.SetFloor(prev))
-		}
-	}
 }
 
 // BenchmarkAppendCost is what the store itself costs: the disk is in memory
@@ -146,7 +50,7 @@ func BenchmarkAppendCost(b *testing.B) {
 	g := create(b, s, 1)
 	b.ReportAllocs()
 	b.ResetTimer()
-	appendMany(b, g, b.N, newLatencies(b))
+	appendMany(b, g, b.N)
 }
 
 // nullFS is a file system that forgets all that is written to its log.
@@ -165,7 +69,7 @@ func (nullFile) SyncMeta() error                              { return nil }
 func (nullFile) ReadAt(p []byte, off vfs.Offset) (int, error) { return 0, io.EOF }
 
 func BenchmarkRead4K(b *testing.B) {
-	s := benchStore(b)
+	s := benchStore(b, benchDir(b), nil)
 	g := create(b, s, 1)
 	const blocks = 16384 // 64 MiB
 	fillSegment(b, g, blocks, 16)
