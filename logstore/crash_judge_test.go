@@ -63,7 +63,7 @@ func (c *crasher) cut(r *rand.Rand, i int) *memfs.FS {
 // judge opens what a cut has left.
 func (c *crasher) judge(disk *memfs.FS, what string, r *rand.Rand) {
 	rotten := c.plan.rot > 0 && r.IntN(c.plan.rot) == 0 && c.rot(disk, r, &what)
-	s, err := Open(disk, "/store", diskA, small())
+	s, err := Open(disk, "/store", diskA, c.config())
 	if err != nil {
 		c.fatalf("%s: %v", what, err)
 	}
@@ -145,7 +145,7 @@ func (c *crasher) again(s *Store, disk *memfs.FS, models map[int]*modelSegment, 
 		m.recs[rec.LSN] = rec
 	}
 	again := disk.CrashClone(c.rng(), 0)
-	s, err := Open(again, "/store", diskA, small())
+	s, err := Open(again, "/store", diskA, c.config())
 	if err != nil {
 		c.fatalf("%s: opening after a second crash: %v", what, err)
 	}
@@ -167,28 +167,35 @@ func sortedKeys(models map[int]*modelSegment) (keys []int) {
 	return keys
 }
 
-// rot flips a bit of a batch that another one proves. It tells whether there
-// was one.
+// rot flips a bit of a batch that another one, or a next file, proves. It tells
+// whether there was one.
 func (c *crasher) rot(disk *memfs.FS, r *rand.Rand, what *string) bool {
-	var all []BatchInfo
-	_, err := Inspect(disk, "/store", Inspector{Batch: func(b BatchInfo) error {
-		all = append(all, b)
-		return nil
-	}})
-	if err != nil && block.KindOf(err) != block.NotFound {
-		c.fatalf("%s: inspecting: %v", *what, err)
-	}
-	if len(all) < 2 {
+	if c.store == nil { // being opened
 		return false
 	}
-	b := all[r.IntN(len(all)-1)]
-	at := int(b.Offset) + r.IntN(int(b.Header+b.Payload))
+	all := c.store.files.Load().all
+	if len(all) == 0 {
+		return false
+	}
+	f := all[r.IntN(len(all))]
+	end := pageNo(f.end.Load())
+	for _, h := range []*head{&c.store.head, &c.store.cleaner.cold.head} {
+		if h.file == f {
+			end = h.lastPage // what the head wrote last is not proven
+		}
+	}
+	if end <= headerCopies {
+		return false
+	}
+	at := (headerCopies + r.IntN(int(end-headerCopies))) * pageSize
 	if r.IntN(2) == 0 {
-		at = int(b.Offset) + r.IntN(256) // where headers are dense
+		at += r.IntN(256) // where headers are dense
+	} else {
+		at += r.IntN(pageSize)
 	}
 	mask := byte(1) << r.IntN(8)
-	*what += fmt.Sprintf(", rot of %02x at %d of %s", mask, at, b.File)
-	return disk.Damage("/store/"+b.File, at, mask)
+	*what += fmt.Sprintf(", rot of %02x at %d of %s", mask, at, f.name)
+	return disk.Damage("/store/"+f.name, at, mask)
 }
 
 // judgeRotten looks at a store of which a proven part has rotten: either that

@@ -3,6 +3,7 @@ package logstore
 import (
 	"fmt"
 	"math/rand/v2"
+	"slices"
 	"sync/atomic"
 	"testing"
 
@@ -87,12 +88,23 @@ func (c *crasher) run(n int) {
 	must(c.t, c.store.Close())
 }
 
+// config is a store of small files whose cleaner works when it is told.
+func (c *crasher) config() Config {
+	cfg := small()
+	cfg.forgetful = true
+	if c.seed%2 == 0 {
+		cfg.FileSize = MinFileSize
+	}
+	return cfg
+}
+
 // start opens the store on a disk.
 func (c *crasher) start(disk *memfs.FS) {
 	c.disk = &tapFS{FS: disk, tap: c.tap}
 	must(c.t, c.disk.MkdirAll("/store"))
+	c.store = nil
 	var err error
-	if c.store, err = Open(c.disk, "/store", diskA, small()); err != nil {
+	if c.store, err = Open(c.disk, "/store", diskA, c.config()); err != nil {
 		c.fatalf("opening: %v", err)
 	}
 }
@@ -134,6 +146,8 @@ func (c *crasher) op(kind, n int) {
 		c.floor(g, n)
 	case 4:
 		c.relive()
+	case 6, 7:
+		c.clean(g, n)
 	case 5:
 		if len(c.steps)%5 == 0 {
 			c.drop(n)
@@ -175,6 +189,26 @@ func (c *crasher) floor(g *Segment, n int) {
 		must(c.t, g.SetFloor(l))
 	}
 	c.author[n].floor = max(l, c.author[n].floor)
+}
+
+// clean empties a file that nobody appends to, and lets the cleaner free what
+// is empty: nobody notices, also who writes meanwhile.
+func (c *crasher) clean(g *Segment, n int) {
+	sealed := slices.DeleteFunc(slices.Clone(c.store.files.Load().all), func(f *logFile) bool { return !f.sealed.Load() })
+	if len(sealed) == 0 {
+		return
+	}
+	f := sealed[len(c.steps)%len(sealed)]
+	c.step("clean %s", f.name)
+	c.onWrite = func() {
+		c.write(8, g, n)
+		c.floor(g, n)
+	}
+	if _, err := c.store.clean(f, nil); err != nil {
+		c.fatalf("cleaning: %v", err)
+	}
+	c.onWrite = nil
+	c.store.cleaner.step(nil)
 }
 
 // relive goes on with a disk that a cut has left, as a daemon does that starts
