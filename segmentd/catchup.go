@@ -150,7 +150,7 @@ func (s *Server) fetchPage(h *hosted, p *peer, m *wire.CatchUp, after block.LSN,
 		h.mu.Unlock()
 		return 0, 0, block.Errorf(block.Fenced, "a newer writer has come")
 	}
-	t := h.log.Enqueue(out)
+	t := s.enqueueLocked(h, []logstore.Op{{Segment: h.log, Records: out}})
 	h.mu.Unlock()
 	if err := t.Wait(); err != nil {
 		return 0, 0, err

@@ -5,6 +5,7 @@ import (
 	"sync/atomic"
 
 	"github.com/sextantdisk/sextant/internal/block"
+	"github.com/sextantdisk/sextant/internal/invariant"
 	"github.com/sextantdisk/sextant/logstore"
 	"github.com/sextantdisk/sextant/segmentd/segment"
 	"github.com/sextantdisk/sextant/wire"
@@ -29,6 +30,17 @@ func (s *Server) newHosted(log *logstore.Segment, core *segment.Core) *hosted {
 	h := &hosted{log: log, room: &s.room}
 	h.mu.core = core
 	return h
+}
+
+// enqueueLocked gives ops their place in the log. The caller has held h.mu since
+// it admitted them: else a fence may get its place in between, and be answered
+// without a write that was admitted before it (trap T4).
+func (s *Server) enqueueLocked(h *hosted, ops []logstore.Op) *logstore.Ticket {
+	if invariant.Enabled && h.mu.TryLock() {
+		h.mu.Unlock()
+		invariant.Violated("segment %v: a place in the log was asked for without the lock of the admission", h.log.ID())
+	}
+	return s.store.Enqueue(ops)
 }
 
 // ack is the segment's word about where it stands. To be called after the

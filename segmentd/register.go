@@ -218,7 +218,7 @@ func (s *Server) reassureOne(h *hosted, volume block.VolumeID) error {
 	h.mu.Lock()
 	var ticket *logstore.Ticket
 	if e := h.mu.core.Reassure(epoch); e != 0 {
-		ticket = h.log.EnqueuePromise(e)
+		ticket = s.enqueueLocked(h, []logstore.Op{{Segment: h.log, Promise: e}})
 	}
 	h.mu.Unlock()
 	if ticket != nil {

@@ -39,7 +39,7 @@ func (c *conn) handleWrite(h wire.Header, meta []byte) error {
 	host.mu.Lock()
 	v := host.mu.core.Admit(&w.Identity)
 	if v.Refuse == nil {
-		f.ticket = c.s.store.Enqueue(ops(host, v, f.recs))
+		f.ticket = c.s.enqueueLocked(host, ops(host, v, f.recs))
 	}
 	host.mu.Unlock()
 	if v.Refuse != nil {
@@ -145,7 +145,7 @@ func (c *conn) admitPlain(host *hosted, tag wire.Tag, id *wire.Identity, p wire.
 		}
 		if steps := ops(host, v, nil); len(steps) > 0 {
 			f := c.round.newFrame(0)
-			f.tag, f.host, f.ticket = tag, host, c.s.store.Enqueue(steps)
+			f.tag, f.host, f.ticket = tag, host, c.s.enqueueLocked(host, steps)
 		}
 	}
 	host.mu.Unlock()
