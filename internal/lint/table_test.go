@@ -72,7 +72,7 @@ var table = map[string]place{
 		why: "assertions are called from everywhere"},
 	"internal/mutant":      {level: 0, pure: false, why: "a rule can be broken anywhere"},
 	"internal/mutant/hunt": {level: 0, may: []string{"internal/mutant"}, why: "the command behind make mutants"},
-	"internal/vfs": {level: 0, may: []string{"internal/block", "internal/slab"}, third: []string{unixPath},
+	"internal/vfs": {level: 0, may: []string{"internal/block", "internal/slab", "internal/invariant"}, third: []string{unixPath},
 		why: "the only door to files"},
 	"internal/vfs/memfs": {level: 0, may: []string{"internal/block", "internal/vfs"}, noFiles: true,
 		why: "a disk in memory that can crash"},
