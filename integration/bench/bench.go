@@ -1,12 +1,14 @@
 package bench
 
 import (
+	"cmp"
 	"context"
 	"errors"
 	"fmt"
 	"io"
 	"os"
 	"path/filepath"
+	"slices"
 	"time"
 
 	"golang.org/x/sys/unix"
@@ -34,21 +36,28 @@ type Config struct {
 // scale is how much a run measures.
 type scale struct {
 	size    block.ByteCount
-	runtime time.Duration // of a job
+	runtime time.Duration // of a job, each time
+	rounds  int           // how often each job runs on each side
 	jobs    []Job
 }
 
 var (
-	fullScale  = scale{4 * block.GiB, 15 * time.Second, Jobs}
-	quickScale = scale{1 * block.GiB, 3 * time.Second, Jobs}
+	fullScale  = scale{4 * block.GiB, 5 * time.Second, 3, Jobs}
+	quickScale = scale{1 * block.GiB, 3 * time.Second, 1, Jobs}
 )
 
 // Result is one line of the comparison.
 type Result struct {
-	Job   string  `json:"job"`
-	Title string  `json:"title"`
+	Job   string `json:"job"`
+	Title string `json:"title"`
+	// Ours and Peers are each side's median round.
 	Ours  Measure `json:"ours"`
 	Peers Measure `json:"peers"`
+	// Rounds are the operations a second of all rounds, in their order.
+	Rounds struct {
+		Ours  []float64 `json:"ours"`
+		Peers []float64 `json:"peers"`
+	} `json:"rounds_iops"`
 	// Against is the peer's job that Ratio is of.
 	Against string  `json:"against"`
 	Ratio   float64 `json:"ratio"`
@@ -63,7 +72,8 @@ type Run struct {
 	Peer    string          `json:"peer"`
 	Quick   bool            `json:"quick"`
 	Size    block.ByteCount `json:"volume_bytes"`
-	Seconds float64         `json:"seconds_per_job"`
+	Seconds float64         `json:"seconds_per_round"`
+	Rounds  int             `json:"rounds"`
 	Results []Result        `json:"results"`
 }
 
@@ -102,7 +112,7 @@ func compareAt(ctx context.Context, c Config, sc scale) (run Run, err error) {
 		return Run{}, err
 	}
 	run = Run{Time: time.Now().UTC(), Machine: describeMachine(), Ours: sides[0].name, Peer: sides[1].name,
-		Quick: c.Quick, Size: sc.size, Seconds: sc.runtime.Seconds()}
+		Quick: c.Quick, Size: sc.size, Seconds: sc.runtime.Seconds(), Rounds: sc.rounds}
 	run.Results, err = measureAll(ctx, c, sides, sc)
 	return run, err
 }
@@ -135,7 +145,27 @@ func startSides(ctx context.Context, c Config, dir string, size block.ByteCount)
 	return sides, err
 }
 
-// measureAll runs each job on both sides in turn.
+// rounds are what the rounds of each job gave on one side.
+type rounds map[string][]Measure
+
+// median is the round with the middle number of operations; of an even number
+// the lower one.
+func (r rounds) median(job string) Measure {
+	all := slices.SortedFunc(slices.Values(r[job]), func(a, b Measure) int { return cmp.Compare(a.ops(), b.ops()) })
+	if len(all) == 0 {
+		return Measure{}
+	}
+	return all[(len(all)-1)/2]
+}
+
+func (r rounds) ops(job string) (ops []float64) {
+	for _, m := range r[job] {
+		ops = append(ops, m.ops())
+	}
+	return ops
+}
+
+// measureAll runs each job on both sides in turn, several times over.
 func measureAll(ctx context.Context, c Config, sides []side, sc scale) ([]Result, error) {
 	for _, s := range sides {
 		fmt.Fprintf(c.Progress, "prefill of %v: %s\n", sc.size, s.name)
@@ -143,13 +173,13 @@ func measureAll(ctx context.Context, c Config, sides []side, sc scale) ([]Result
 			return nil, err
 		}
 	}
-	measures := make([]map[string]Measure, len(sides))
-	for i := range measures {
-		measures[i] = map[string]Measure{}
+	got := make([]rounds, len(sides))
+	for i := range got {
+		got[i] = rounds{}
 	}
 	for n, j := range sc.jobs {
-		for k := range sides {
-			i := (n + k) % len(sides)
+		for k := range sc.rounds * len(sides) {
+			i := (n + k/len(sides) + k) % len(sides) // the other one begins the next round
 			// What one side has left in the page cache is not written
 			// out in the other's time.
 			unix.Sync()
@@ -157,19 +187,20 @@ func measureAll(ctx context.Context, c Config, sides []side, sc scale) ([]Result
 			if err != nil {
 				return nil, err
 			}
-			measures[i][j.Name] = m
+			got[i][j.Name] = append(got[i][j.Name], m)
 			fmt.Fprintf(c.Progress, "%s: %s: %.0f a second\n", j.Title, sides[i].name, m.ops())
 		}
 	}
-	return compare(sc.jobs, measures[0], measures[1]), nil
+	return compare(sc.jobs, got[0], got[1]), nil
 }
 
 // compare makes lines of what was measured.
-func compare(jobs []Job, ours, peers map[string]Measure) []Result {
+func compare(jobs []Job, ours, peers rounds) []Result {
 	var results []Result
 	for _, j := range jobs {
-		r := Result{Job: j.Name, Title: j.Title, Ours: ours[j.Name], Peers: peers[j.Name], Against: j.Against, Floor: j.Floor}
-		if against := peers[j.Against].ops(); against > 0 {
+		r := Result{Job: j.Name, Title: j.Title, Ours: ours.median(j.Name), Peers: peers.median(j.Name), Against: j.Against, Floor: j.Floor}
+		r.Rounds.Ours, r.Rounds.Peers = ours.ops(j.Name), peers.ops(j.Name)
+		if against := peers.median(j.Against).ops(); against > 0 {
 			r.Ratio = r.Ours.ops() / against
 		}
 		results = append(results, r)

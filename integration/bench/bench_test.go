@@ -5,6 +5,7 @@ import (
 	"errors"
 	"io"
 	"os"
+	"slices"
 	"strings"
 	"testing"
 	"time"
@@ -20,7 +21,7 @@ func TestMain(m *testing.M) { goleak.VerifyTestMain(m) }
 func TestCompareMeasuresBothSides(t *testing.T) {
 	dir := t.TempDir()
 	jobs := []Job{Jobs[1], Jobs[7]}
-	run, err := compareAt(t.Context(), Config{Dir: dir, Quick: true, Progress: io.Discard}, scale{16 * block.MiB, 200 * time.Millisecond, jobs})
+	run, err := compareAt(t.Context(), Config{Dir: dir, Quick: true, Progress: io.Discard}, scale{16 * block.MiB, 200 * time.Millisecond, 2, jobs})
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -28,6 +29,9 @@ func TestCompareMeasuresBothSides(t *testing.T) {
 		t.Fatalf("%+v", run)
 	}
 	for _, r := range run.Results {
+		if len(r.Rounds.Ours) != 2 || len(r.Rounds.Peers) != 2 {
+			t.Errorf("%s: rounds %+v", r.Job, r.Rounds)
+		}
 		for _, m := range []Measure{r.Ours, r.Peers} {
 			if f := m.Write; f == nil || f.Ops <= 0 || f.BytesSecond < 4096 || f.P50 <= 0 || f.P99 < f.P50 {
 				t.Errorf("%s: writes %+v", r.Job, f)
@@ -59,7 +63,7 @@ func TestCompareMeasuresBothSides(t *testing.T) {
 
 func TestFailuresAreTold(t *testing.T) {
 	c := Config{Dir: t.TempDir(), Progress: io.Discard, URI: "nbd://127.0.0.1:1/none"}
-	if _, err := compareAt(t.Context(), c, scale{16 * block.MiB, time.Second, nil}); !errors.Is(err, block.Unavailable) {
+	if _, err := compareAt(t.Context(), c, scale{16 * block.MiB, time.Second, 1, nil}); !errors.Is(err, block.Unavailable) {
 		t.Errorf("nobody listens: %v", err)
 	}
 	c.Sextant = "/nonexistent"
@@ -113,11 +117,16 @@ func TestParseCPU(t *testing.T) {
 }
 
 func TestRatioIsAgainstTheNamedJob(t *testing.T) {
-	write := func(ops float64) Measure { return Measure{Write: &Figures{Ops: ops}} }
+	write := func(ops ...float64) (all []Measure) {
+		for _, n := range ops {
+			all = append(all, Measure{Write: &Figures{Ops: n}})
+		}
+		return all
+	}
 	results := compare(Jobs[:2],
-		map[string]Measure{"randwrite-qd1": write(1000), flushed: write(900)},
-		map[string]Measure{"randwrite-qd1": write(10000), flushed: write(2500)})
-	if results[0].Ratio != 0.4 || results[1].Ratio != 0.36 {
+		rounds{"randwrite-qd1": write(1100, 10, 1000), flushed: write(900)},
+		rounds{"randwrite-qd1": write(10000), flushed: write(2500, 2600)})
+	if results[0].Ratio != 0.4 || results[1].Ratio != 0.36 || !slices.Equal(results[0].Rounds.Ours, []float64{1100, 10, 1000}) {
 		t.Errorf("%+v", results)
 	}
 	run := Run{Results: results}

@@ -14,9 +14,10 @@
 // durable on four of six copies, all of them on the one disk here.
 //
 // Invariants: both sides serve a volume of the same size that has been
-// written from end to end before the first job; each job runs on one side
-// and then on the other, and the side that goes first alternates; nothing is
-// reported if any operation failed.
+// written from end to end before the first job; each job runs on both sides
+// in turn, for several rounds, and the side that goes first alternates; a
+// side's figure is that of its median round; nothing is reported if any
+// operation failed.
 //
 // Goroutines: none of its own. The command is in bench/cmd.
 package bench
