@@ -46,7 +46,7 @@ func fioArgs(j Job, uri string, size block.ByteCount, runtime time.Duration) []s
 	args := []string{
 		"--name=" + j.Name, "--ioengine=nbd", "--uri=" + uri, "--rw=" + j.Pattern,
 		fmt.Sprintf("--bs=%d", j.BlockSize), fmt.Sprintf("--iodepth=%d", j.Depth), fmt.Sprintf("--size=%d", size),
-		"--output-format=json", "--norandommap", "--randrepeat=0",
+		"--output-format=json", "--norandommap",
 		"--lat_percentiles=1", "--clat_percentiles=0", "--percentile_list=50:99",
 	}
 	if j.ReadPercent > 0 {
