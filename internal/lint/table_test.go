@@ -63,7 +63,7 @@ var table = map[string]place{
 	// Level 0: knows nothing of Sextant's parts.
 	"internal/block": {level: 0, pure: true,
 		why: "the nouns are shared by all, so they depend on nothing"},
-	"internal/slab": {level: 0,
+	"internal/slab": {level: 0, third: []string{unixPath},
 		why: "buffers are lent to every layer and know none"},
 	"internal/boxcar": {level: 0, may: []string{"internal/block", "internal/slab"}, third: []string{unixPath},
 		why: "one socket writer serves clients and segments alike, so it knows neither protocol"},

@@ -6,6 +6,8 @@ import (
 	"sync"
 	"sync/atomic"
 	"unsafe"
+
+	"golang.org/x/sys/unix"
 )
 
 // Align is the alignment of every buffer, in bytes.
@@ -16,7 +18,9 @@ const (
 	maxClass = 25 // 32 MiB, the largest NBD payload
 	// arenaBytes is taken from the heap at once for the small classes, so
 	// that the garbage collector sees few objects.
-	arenaBytes = 1 << 20
+	arenaBytes = 4 << 20
+	// hugePage is what the processor maps as one page if it may.
+	hugePage = 2 << 20
 	// retainBytes bounds what one class keeps for later, beyond what is
 	// lent; the rest goes back to the garbage collector.
 	retainBytes = 64 << 20
@@ -73,7 +77,7 @@ func Get(n int) *Buffer {
 func (c *class) growLocked(k int) *Buffer {
 	size := 1 << k
 	total := max(size, arenaBytes)
-	arena := alignedBytes(total)
+	arena := hugeBytes(total)
 	var first *Buffer
 	for off := 0; off < total; off += size {
 		b := &Buffer{data: arena[off : off+size : off+size], class: k}
@@ -86,14 +90,16 @@ func (c *class) growLocked(k int) *Buffer {
 	return first
 }
 
-// alignedBytes is n bytes that begin on an Align border.
-func alignedBytes(n int) []byte {
-	raw := make([]byte, n+Align)
-	skip := 0
-	if r := int(uintptr(unsafe.Pointer(&raw[0])) % Align); r != 0 {
-		skip = Align - r
-	}
-	return raw[skip : skip+n : skip+n]
+// hugeBytes is n bytes in huge pages, if the kernel has them: a disk's or a
+// socket's driver then meets a few long pieces of memory where it would meet
+// one for each 4 KiB. They are of the heap, so they live as long as anybody
+// has a slice of them.
+func hugeBytes(n int) []byte {
+	raw := make([]byte, n+hugePage)
+	skip := -int(uintptr(unsafe.Pointer(&raw[0]))) & (hugePage - 1)
+	arena := raw[skip : skip+n : skip+n]
+	_ = unix.Madvise(arena, unix.MADV_HUGEPAGE) // without them all works as well, but slower
+	return arena
 }
 
 // Bytes is the buffer's memory, of the length that was asked for.
