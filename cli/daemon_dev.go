@@ -118,6 +118,7 @@ func startDevSegments(ctx context.Context, d *daemon, client *metadata.Client, d
 			s, err := segmentd.Start(ctx, segmentConfig(d.log.With("daemon", i), client, segmentd.Config{
 				Dir: filepath.Join(dir, name), Zone: block.Zone(fmt.Sprintf("zone-%c", 'a'+i%devZones)), Node: block.NodeID(name),
 				Listen: "127.0.0.1:0", Store: logstore.Config{FileSize: devFileSize, Observer: d.flushMetrics(m)},
+				ScrubEvery: segmentd.DefaultScrubEvery,
 			}))
 			if err == nil {
 				segmentMetrics(m, s)

@@ -2,6 +2,7 @@ package cli
 
 import (
 	"log/slog"
+	"time"
 
 	"github.com/urfave/cli/v2"
 
@@ -12,6 +13,9 @@ import (
 	"github.com/sextantdisk/sextant/metadata"
 	"github.com/sextantdisk/sextant/segmentd"
 )
+
+// scrubDaysMax keeps a mistyped number from meaning never.
+const scrubDaysMax = 365
 
 const metadataDefault = "127.0.0.1:10870"
 
@@ -30,6 +34,7 @@ func segmentCommand() *cli.Command {
 			metadataFlag(),
 			stringFlag("node", "", "name of this node (default: made, then kept in the data folder)"),
 			stringFlag("capacity", "", "how much of the disk may be used (default: all of it)"),
+			&cli.IntFlag{Name: "scrub-days", Value: int(segmentd.DefaultScrubEvery / (24 * time.Hour)), Usage: "days in which all data is read and checked; 0 never", EnvVars: env("scrub-days")},
 			stringFlag("log-file-size", "", "size of log files, for tests (default 256MiB)"),
 			stringFlag("http", "", "HOST:PORT of /metrics, /healthz and /readyz"),
 		),
@@ -51,6 +56,10 @@ func runSegment(c *cli.Context) error {
 	if err != nil {
 		return err
 	}
+	days := c.Int("scrub-days")
+	if days < 0 || days > scrubDaysMax {
+		return usagef(c, "--scrub-days %d is not from 0 to %d", days, scrubDaysMax)
+	}
 	client, err := metadata.Dial(addresses(c, "metadata"), metadata.Options{})
 	if err != nil {
 		return err
@@ -59,6 +68,7 @@ func runSegment(c *cli.Context) error {
 	s, err := segmentd.Start(c.Context, segmentConfig(d.log, client, segmentd.Config{
 		Dir: c.String("data"), Zone: block.Zone(c.String("zone")), Node: block.NodeID(c.String("node")),
 		Listen: c.String("listen"), Capacity: capacity, Store: logstore.Config{FileSize: fileSize, Observer: d.flushMetrics(d.metrics)},
+		ScrubEvery: time.Duration(days) * 24 * time.Hour,
 	}))
 	if err != nil {
 		return nameFlag(c, err, "listen")

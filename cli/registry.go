@@ -4,6 +4,7 @@ import (
 	"context"
 
 	"github.com/sextantdisk/sextant/internal/block"
+	"github.com/sextantdisk/sextant/logstore"
 	"github.com/sextantdisk/sextant/metadata"
 	"github.com/sextantdisk/sextant/segmentd"
 )
@@ -23,7 +24,8 @@ func (r registry) Register(ctx context.Context, reg segmentd.Registration) (bloc
 func (r registry) Heartbeat(ctx context.Context, rep segmentd.Report) (segmentd.Orders, error) {
 	h := metadata.Heartbeat{
 		Node: rep.Identity.Node, Disk: rep.Identity.Disk, Boot: rep.Identity.Boot,
-		Capacity: rep.Capacity, Used: rep.Used, Live: rep.Live, Log: rep.Used, Damages: uint64(rep.Damages),
+		Capacity: rep.Capacity, Used: rep.Used, Live: rep.Space.Live, Log: rep.Log, Damages: uint64(rep.Damages),
+		Health: diskHealth(&rep),
 	}
 	for _, s := range rep.Segments[:min(len(rep.Segments), metadata.MaxSegmentReports)] {
 		h.Segments = append(h.Segments, metadata.SegmentReport{
@@ -37,11 +39,42 @@ func (r registry) Heartbeat(ctx context.Context, rep segmentd.Report) (segmentd.
 	if err != nil {
 		return segmentd.Orders{}, err
 	}
-	var o segmentd.Orders
+	o := segmentd.Orders{Scrub: reply.Scrub}
 	for _, s := range reply.Drop {
 		o.Drop = append(o.Drop, segmentd.SegmentRef(s))
 	}
 	return o, nil
+}
+
+// fullness translates the levels of a log.
+var fullness = [...]metadata.Fullness{
+	logstore.SpaceOK: metadata.RoomForAll, logstore.SpaceNoSegments: metadata.NoNewSegments,
+	logstore.SpaceWarn: metadata.NearlyFull, logstore.SpaceFull: metadata.DiskFull,
+}
+
+func diskHealth(r *segmentd.Report) metadata.DiskHealth {
+	s := &r.Scrub
+	return metadata.DiskHealth{
+		Folder: r.Folder, Failed: r.Failed, Dead: r.Space.Dead, Reserved: r.Space.Reserved, Free: r.Space.Free,
+		Fullness: fullness[r.Space.Level], IndexBlocks: r.IndexBlocks, IndexBytes: r.IndexBytes,
+		Stalls: r.Stalls, LongestFlush: r.LongestFlush, Unmended: r.Unmended,
+		Scrub: metadata.Scrub{
+			Running: s.Running, Done: s.Done, Total: s.Done + s.Left, Found: s.Found, Mended: r.Mended, Passes: s.Passes,
+			Began: s.Began, Ended: s.Ended, Next: s.Next,
+		},
+	}
+}
+
+func (r registry) Peers(ctx context.Context, v block.VolumeID, pg block.PGIndex) ([]segmentd.Peer, error) {
+	cfg, err := r.c.PG(ctx, v.String(), 0, pg)
+	if err != nil {
+		return nil, err
+	}
+	var peers []segmentd.Peer
+	for _, s := range cfg.Segments {
+		peers = append(peers, segmentd.Peer{Segment: s.ID, Node: s.Node, Disk: s.Disk, Address: s.Address})
+	}
+	return peers, nil
 }
 
 func (r registry) VolumeEpoch(ctx context.Context, v block.VolumeID) (block.VolumeEpoch, error) {

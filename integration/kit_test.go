@@ -82,9 +82,14 @@ func tool(tb testing.TB, pkg, name string, args ...string) string {
 type status struct {
 	Healthy bool
 	Nodes   []struct {
-		ID      string
-		Up      bool
-		Damaged uint64
+		ID       string
+		Up       bool
+		Damaged  uint64
+		Unmended uint64
+		Folder   string
+		Failed   string
+		Fullness string
+		Live     uint64
 	}
 	Unhealthy []struct {
 		Node, State string
@@ -94,8 +99,24 @@ type status struct {
 		BadBlocks   uint64 `json:"bad_blocks"`
 	}
 	Problems []struct {
-		Subject, What string
+		Subject, What, Do string
 	}
+}
+
+// problem finds what status tells of a subject, with all of these words in
+// what it says and what is to be done; empty if there is no such problem.
+func (s *status) problem(subject string, words ...string) string {
+	for _, p := range s.Problems {
+		line := p.Subject + ": " + p.What + " -> " + p.Do
+		has := p.Subject == subject
+		for _, w := range words {
+			has = has && strings.Contains(line, w)
+		}
+		if has {
+			return line
+		}
+	}
+	return ""
 }
 
 func askStatus(ctx context.Context, c *cluster.Cluster) (s status, err error) {

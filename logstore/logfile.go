@@ -50,6 +50,9 @@ type logFile struct {
 		spans map[segIndex]span
 		// gaps are damaged ranges that a scan of the file steps over.
 		gaps []gap
+		// broken are where a scrub found headers of batches damaged, at
+		// most maxBad.
+		broken []pageNo
 	}
 }
 

@@ -84,3 +84,11 @@ func (c *Client) setNodeState(ctx context.Context, id block.NodeID, state NodeSt
 	_, err := call(ctx, c, pb.MetadataClient.SetNodeState, &pb.SetNodeStateRequest{Node: string(id), State: pb.NodeState(state)})
 	return err
 }
+
+// ScrubNode has a node read all its data now, to find damage. It returns when
+// the order is noted; the node gets it with its next heartbeat. Error kinds:
+// NotFound; Unavailable: the node is down, or its disk has failed.
+func (c *Client) ScrubNode(ctx context.Context, id block.NodeID) error {
+	_, err := call(ctx, c, pb.MetadataClient.ScrubNode, &pb.ScrubNodeRequest{Node: string(id)})
+	return err
+}

@@ -38,6 +38,7 @@ func heartbeatToPB(h Heartbeat) *pb.HeartbeatRequest {
 		Node: string(h.Node), Disk: IDToPB(h.Disk), Boot: uint64(h.Boot), Capacity: uint64(h.Capacity),
 		Used: uint64(h.Used), Live: uint64(h.Live), Log: uint64(h.Log),
 		Segments: mapped(h.Segments, reportToPB), Dropped: SegmentRefsToPB(h.Dropped), Damages: h.Damages,
+		Health: diskHealthToPB(h.Health),
 	}
 }
 
@@ -46,6 +47,7 @@ func HeartbeatFromPB(p *pb.HeartbeatRequest) (h Heartbeat, err error) {
 	h = Heartbeat{
 		Node: block.NodeID(p.GetNode()), Boot: block.Boot(p.GetBoot()), Capacity: block.ByteCount(p.GetCapacity()),
 		Used: block.ByteCount(p.GetUsed()), Live: block.ByteCount(p.GetLive()), Log: block.ByteCount(p.GetLog()), Damages: p.GetDamages(),
+		Health: diskHealthFromPB(p.GetHealth()),
 	}
 	if h.Disk, err = IDFromPB[block.DiskID]("disk", p.GetDisk()); err != nil {
 		return h, err
@@ -77,7 +79,7 @@ func heartbeatReplyFromPB(p *pb.HeartbeatReply) (r HeartbeatReply, err error) {
 	if r.Cluster, err = IDFromPB[block.ClusterID]("cluster", p.GetCluster()); err != nil {
 		return r, err
 	}
-	r.State = NodeState(p.GetState())
+	r.State, r.Scrub = NodeState(p.GetState()), p.GetScrub()
 	r.Drop, err = SegmentRefsFromPB(p.GetDrop(), MaxDrops)
 	return r, err
 }
@@ -88,7 +90,7 @@ func NodeToPB(n Node) *pb.Node {
 		Node: string(n.ID), Zone: string(n.Zone), Address: n.Address, Disk: IDToPB(n.Disk), Boot: uint64(n.Boot),
 		Capacity: uint64(n.Capacity), State: pb.NodeState(n.State), Segments: uint32(n.Segments),
 		Up: n.Up, Heard: n.Heard, SilentNs: int64(n.Silent), Used: uint64(n.Used), Live: uint64(n.Live),
-		Log: uint64(n.Log), Damaged: n.Damaged,
+		Log: uint64(n.Log), Damaged: n.Damaged, Health: diskHealthToPB(n.Health),
 	}
 }
 
@@ -98,7 +100,7 @@ func nodeFromPB(p *pb.Node) (n Node, err error) {
 		Boot: block.Boot(p.GetBoot()), Capacity: block.ByteCount(p.GetCapacity()), State: NodeState(p.GetState()),
 		Segments: int(p.GetSegments()), Up: p.GetUp(), Heard: p.GetHeard(), Silent: time.Duration(p.GetSilentNs()),
 		Used: block.ByteCount(p.GetUsed()), Live: block.ByteCount(p.GetLive()), Log: block.ByteCount(p.GetLog()),
-		Damaged: p.GetDamaged(),
+		Damaged: p.GetDamaged(), Health: diskHealthFromPB(p.GetHealth()),
 	}
 	n.Disk, err = IDFromPB[block.DiskID]("disk", p.GetDisk())
 	return n, err

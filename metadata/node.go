@@ -124,14 +124,15 @@ type Heartbeat struct {
 	Disk     block.DiskID
 	Boot     block.Boot
 	Capacity block.ByteCount
-	Used     block.ByteCount // taken on the disk
-	Live     block.ByteCount // of it, newest versions of blocks
-	Log      block.ByteCount // of it, log files
+	Used     block.ByteCount // taken, and not to be had back by cleaning
+	Live     block.ByteCount // of it, blocks that can still be read
+	Log      block.ByteCount // log files at their full lengths
 	Segments []SegmentReport // at most MaxSegmentReports
 	Dropped  []SegmentRef    // done, as an earlier reply ordered; at most MaxDrops
 	// Damages counts the places on the disk that were found damaged since
 	// this start, mended or not: blocks, and parts of the log itself.
 	Damages uint64
+	Health  DiskHealth
 }
 
 // HeartbeatReply is what the service asks of a node.
@@ -141,6 +142,8 @@ type HeartbeatReply struct {
 	// Drop are segments of deleted volumes that the node is to drop, and
 	// then to report in Heartbeat.Dropped (also those that it never had).
 	Drop []SegmentRef
+	// Scrub: a pass over all data is to begin now.
+	Scrub bool
 }
 
 // Node is a segment daemon as the service knows it.
@@ -164,4 +167,5 @@ type Node struct {
 	Log       block.ByteCount
 	// Damaged is what the node's last start has found damaged, mended or not.
 	Damaged uint64
+	Health  DiskHealth
 }

@@ -70,6 +70,7 @@ func TestStatesArePinned(t *testing.T) {
 	for ours, wire := range map[metadata.SegmentState]pb.SegmentState{
 		metadata.Streaming: pb.SegmentState_SEGMENT_STATE_STREAMING, metadata.Lagging: pb.SegmentState_SEGMENT_STATE_LAGGING,
 		metadata.CatchingUp: pb.SegmentState_SEGMENT_STATE_CATCHING_UP, metadata.Unreachable: pb.SegmentState_SEGMENT_STATE_UNREACHABLE,
+		metadata.Full: pb.SegmentState_SEGMENT_STATE_FULL,
 	} {
 		if int(ours) != int(wire) {
 			t.Errorf("segment state %v is %d, %v is %d", ours, ours, wire, wire)

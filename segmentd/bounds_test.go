@@ -58,7 +58,7 @@ func TestB6ConnectionsAreBounded(t *testing.T) {
 	d := daemonOn(t, memfs.New(0))
 	d.mu.Lock()
 	for len(d.mu.conns) < maxConns {
-		d.mu.conns[&net.TCPConn{}] = 0
+		d.mu.conns[&net.TCPConn{}] = &client{reader: wire.NewReader(nil)}
 	}
 	d.mu.Unlock()
 	c := d.connect()

@@ -38,9 +38,9 @@ type conn struct {
 }
 
 // serve runs one connection to its end.
-func (s *Server) serve(nc net.Conn) {
+func (s *Server) serve(nc net.Conn, r *wire.Reader) {
 	defer s.untrack(nc)
-	c := &conn{s: s, nc: nc, r: wire.NewReader(nc), log: s.log.With("peer", nc.RemoteAddr().String())}
+	c := &conn{s: s, nc: nc, r: r, log: s.log.With("peer", nc.RemoteAddr().String())}
 	if tcp, ok := nc.(*net.TCPConn); ok {
 		_ = tcp.SetNoDelay(true)
 	}

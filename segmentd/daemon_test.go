@@ -46,6 +46,7 @@ type registry struct {
 	registered []Registration
 	reports    []Report
 	asked      int // for a volume's epoch
+	peers      []Peer
 }
 
 func (r *registry) Register(_ context.Context, g Registration) (block.ClusterID, error) {
@@ -67,6 +68,12 @@ func (r *registry) VolumeEpoch(context.Context, block.VolumeID) (block.VolumeEpo
 	defer r.mu.Unlock()
 	r.asked++
 	return r.epoch, r.epochErr
+}
+
+func (r *registry) Peers(context.Context, block.VolumeID, block.PGIndex) ([]Peer, error) {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	return r.peers, nil
 }
 
 func (r *registry) set(f func()) {

@@ -2,7 +2,6 @@ package segmentd
 
 import (
 	"errors"
-	"net"
 	"syscall"
 	"time"
 
@@ -44,6 +43,7 @@ func (o observer) Corrupt(d logstore.Damage) {
 	if o.Observer != nil {
 		o.Observer.Corrupt(d)
 	}
+	o.s.wake(o.s.scrubber.heal)
 }
 
 // Failed is why this daemon's disk has ended, or nil. From then on its
@@ -66,8 +66,8 @@ func (s *Server) fail(err error) {
 	}
 	s.log.Error("disk failed: its segments answer no more; replace the disk under a new node id", "dir", s.cfg.Dir, "disk", s.id.Disk, "err", err)
 	s.mu.RLock()
-	for nc, purpose := range s.mu.conns {
-		if purpose == wire.ForWrites {
+	for nc, c := range s.mu.conns {
+		if c.purpose == wire.ForWrites {
 			nc.Close()
 		}
 	}
@@ -110,6 +110,7 @@ func (s *Server) watch() {
 		case <-timer.C():
 		case <-s.lookNow:
 		}
+		s.cutStopped()
 		if s.store != nil {
 			s.lookAtFlush()
 			s.lookForRoom()
@@ -138,13 +139,4 @@ func (c *conn) withoutDisk(h wire.Header) (refused bool, err error) {
 	}
 	c.refuse(h.Tag, failure)
 	return true, nil
-}
-
-// note tells what a connection is for.
-func (s *Server) note(nc net.Conn, p wire.Purpose) {
-	s.mu.Lock()
-	defer s.mu.Unlock()
-	if _, ok := s.mu.conns[nc]; ok {
-		s.mu.conns[nc] = p
-	}
 }

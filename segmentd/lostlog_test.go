@@ -31,6 +31,10 @@ func (agreeable) VolumeEpoch(context.Context, block.VolumeID) (block.VolumeEpoch
 	return 1, nil
 }
 
+func (agreeable) Peers(context.Context, block.VolumeID, block.PGIndex) ([]segmentd.Peer, error) {
+	return nil, nil
+}
+
 // A data folder that has lost its log must not come back as an empty disk
 // under its old id: it has acknowledged what it does not have (R28, T13).
 func TestR28FolderWithoutItsLogIsRefused(t *testing.T) {

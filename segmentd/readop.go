@@ -36,6 +36,15 @@ func newDiskReads() *diskReads {
 func (d *diskReads) enter(n block.Count) bool { return d.room.TryAcquire(int64(n) * block.Size) }
 func (d *diskReads) leave(n block.Count)      { d.room.Release(int64(n) * block.Size) }
 
+// busy tells whether any is under way.
+func (d *diskReads) busy() bool {
+	if !d.room.TryAcquire(int64(diskReadBytes)) {
+		return true
+	}
+	d.room.Release(int64(diskReadBytes))
+	return false
+}
+
 func (d *diskReads) slow() bool { return d.mean.Load() > int64(slowDisk) }
 
 // took smooths; a value that another one stores at the same time may be lost.

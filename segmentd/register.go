@@ -50,18 +50,21 @@ func (s *Server) adopt(cluster block.ClusterID) error {
 	return s.id.save(s.cfg.FS, s.cfg.Dir)
 }
 
-// capacity is what the disk may hold for us: the setting, or what the log has
-// already and what is free.
+// capacity is what the disk may hold for us, as the log has found; without a
+// log the setting, or what the disk has.
 func (s *Server) capacity() block.ByteCount {
-	if s.cfg.Capacity != 0 {
+	switch {
+	case s.store != nil:
+		return s.store.Space().Capacity
+	case s.cfg.Capacity != 0:
 		return s.cfg.Capacity
 	}
 	space, err := s.cfg.FS.Space(s.cfg.Dir)
 	if err != nil {
 		s.log.Warn("cannot ask the disk for its free space", "dir", s.cfg.Dir, "err", err)
-		return 0
+		return 1 // something must be said; the disk has failed anyway
 	}
-	return s.LogStats().Size + space.Free
+	return max(1, space.Total)
 }
 
 // heartbeats tells the metadata service once a second that this daemon lives.
@@ -89,6 +92,9 @@ func (s *Server) heartbeat() {
 	case err == nil:
 		s.reported(len(report.Dropped))
 		s.drop(orders.Drop)
+		if orders.Scrub {
+			s.ScrubNow()
+		}
 	case errors.Is(err, block.NotFound):
 		if err := s.register(ctx); err != nil && s.ctx.Err() == nil {
 			s.log.Error("registering again failed", "err", err)
@@ -104,16 +110,32 @@ func (s *Server) heartbeat() {
 // Report is what a heartbeat tells.
 func (s *Server) Report() Report {
 	stats := s.LogStats()
-	r := Report{Identity: s.id, Capacity: s.capacity(), Used: stats.Size, Damages: stats.Damages}
+	r := Report{
+		Identity: s.id, Folder: s.cfg.Dir, Capacity: s.capacity(), Log: stats.Size, Damages: stats.Damages,
+		Stalls: stats.Stalls, LongestFlush: stats.LongestFlush, Hosted: s.Hosted(), Scrub: s.Scrub(), Mended: int(s.counters.Mended.Load()),
+	}
+	if s.store != nil {
+		r.Space = s.store.Space()
+		r.Used = r.Space.Live + r.Space.Reserved
+		r.IndexBlocks, r.IndexBytes = s.store.IndexMemory()
+		r.Unmended = s.store.BrokenBatches()
+	}
 	if err := s.Failed(); err != nil {
 		r.Failed = err.Error()
 	}
 	for _, h := range s.hostedAll() {
 		st := h.log.State()
-		r.Live += st.Bytes
+		bad := 0
+		if st.BadBlocks > 0 {
+			bad = len(h.log.Bad())
+		}
 		h.mu.Lock()
 		damaged := h.mu.core.Damaged()
 		h.mu.Unlock()
+		r.Unmended += bad
+		if damaged {
+			r.Unmended++
+		}
 		var state string
 		switch {
 		case r.Failed != "":
@@ -122,12 +144,12 @@ func (s *Server) Report() Report {
 			state = "damaged"
 		case h.catching.Load():
 			state = "catching-up"
-		case st.BadBlocks > 0:
+		case bad > 0:
 			state = "bad-blocks"
 		default:
 			continue
 		}
-		r.Segments = append(r.Segments, SegmentReport{SegmentRef: h.ref(), State: state, BadBlocks: st.BadBlocks})
+		r.Segments = append(r.Segments, SegmentReport{SegmentRef: h.ref(), State: state, BadBlocks: bad})
 	}
 	s.mu.RLock()
 	r.Dropped = append(r.Dropped, s.mu.dropped...)

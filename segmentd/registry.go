@@ -5,6 +5,7 @@ import (
 	"time"
 
 	"github.com/sextantdisk/sextant/internal/block"
+	"github.com/sextantdisk/sextant/logstore"
 )
 
 // Registry is what a daemon needs of the metadata service.
@@ -19,6 +20,9 @@ type Registry interface {
 	// VolumeEpoch is the newest epoch of a volume, as agreed. Error kinds:
 	// NotFound, Unavailable.
 	VolumeEpoch(ctx context.Context, v block.VolumeID) (block.VolumeEpoch, error)
+	// Peers are the copies of a group, this daemon's own among them. Error
+	// kinds: NotFound, Unavailable.
+	Peers(ctx context.Context, v block.VolumeID, pg block.PGIndex) ([]Peer, error)
 }
 
 // Registration is what a daemon says of itself when it starts.
@@ -32,9 +36,21 @@ type Registration struct {
 type Report struct {
 	Identity Identity
 	Capacity block.ByteCount
-	Used     block.ByteCount // taken by log files
-	Live     block.ByteCount // data of newest versions
-	Damages  int             // damaged places found since the start
+	Folder   string
+	Used     block.ByteCount // taken, and not to be had back by cleaning
+	Log      block.ByteCount // log files and spares, at their full lengths
+	Space    logstore.Space
+	// IndexBlocks and IndexBytes are what the index in memory knows and takes.
+	IndexBlocks int
+	IndexBytes  block.ByteCount
+	// Stalls and LongestFlush tell of the disk's flushes since the start.
+	Stalls       int
+	LongestFlush time.Duration
+	Hosted       int // segments on this disk
+	Damages      int // damaged places found since the start
+	Unmended     int // damaged places that are still to be mended
+	Scrub        ScrubState
+	Mended       int // blocks, since the start
 	// Segments are those that are not simply healthy.
 	Segments []SegmentReport
 	// Dropped have been dropped as ordered.
@@ -59,7 +75,8 @@ type SegmentReport struct {
 
 // Orders are what the metadata service wants done.
 type Orders struct {
-	Drop []SegmentRef
+	Drop  []SegmentRef
+	Scrub bool // read all data now
 }
 
 // Timing of the talk with the metadata service.

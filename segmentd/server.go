@@ -48,6 +48,8 @@ type Config struct {
 	Clock    clock.Clock
 	Logger   *slog.Logger
 	Store    logstore.Config
+	// ScrubEvery is how often all data is read (rule S1); 0 never.
+	ScrubEvery time.Duration
 }
 
 // Server is a running segment daemon.
@@ -69,14 +71,15 @@ type Server struct {
 	beatNow   chan struct{} // a heartbeat is to be sent at once
 	lookNow   chan struct{} // the log is to be asked for its space at once
 	counters  Counters
+	scrubber  *scrubber
 	room      room
 	failure   atomic.Pointer[error] // why the disk has ended, or nil
 
 	mu struct {
 		sync.RWMutex
 		segments map[block.SegmentID]*hosted
-		conns    map[net.Conn]wire.Purpose // 0 before the greeting
-		dropped  []SegmentRef              // to be reported
+		conns    map[net.Conn]*client
+		dropped  []SegmentRef // to be reported
 		closed   bool
 	}
 }
@@ -91,8 +94,9 @@ func Start(ctx context.Context, cfg Config) (*Server, error) {
 		catchUps: make(chan struct{}, maxCatchUps),
 		reassure: make(chan struct{}, 1), beatNow: make(chan struct{}, 1), lookNow: make(chan struct{}, 1), diskReads: newDiskReads(),
 	}
+	s.scrubber = newScrubber(s, cfg.ScrubEvery)
 	s.mu.segments = map[block.SegmentID]*hosted{}
-	s.mu.conns = map[net.Conn]wire.Purpose{}
+	s.mu.conns = map[net.Conn]*client{}
 	s.ctx, s.cancel = context.WithCancelCause(context.Background())
 	if err := s.open(ctx); err != nil {
 		s.Close()
@@ -102,6 +106,7 @@ func Start(ctx context.Context, cfg Config) (*Server, error) {
 	s.spawn(s.heartbeats)
 	s.spawn(s.reassurer)
 	s.spawn(s.watch)
+	s.spawn(s.scrubber.run)
 	s.wake(s.lookNow)
 	s.wake(s.reassure)
 	return s, nil
@@ -217,22 +222,23 @@ func (s *Server) accept() {
 			}
 			continue
 		}
-		if !s.track(nc) {
+		r := wire.NewReader(nc)
+		if !s.track(nc, r) {
 			nc.Close()
 			continue
 		}
-		s.spawn(func() { s.serve(nc) })
+		s.spawn(func() { s.serve(nc, r) })
 	}
 }
 
 // track notes a connection, if there is room for it.
-func (s *Server) track(nc net.Conn) bool {
+func (s *Server) track(nc net.Conn, r *wire.Reader) bool {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	if s.mu.closed || len(s.mu.conns) >= maxConns {
 		return false
 	}
-	s.mu.conns[nc] = 0
+	s.mu.conns[nc] = &client{reader: r}
 	return true
 }
 

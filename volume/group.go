@@ -22,6 +22,7 @@ type group struct {
 	links  []*link       // by member
 	tags   []wire.Tag    // by member
 	roam   atomic.Uint32 // reads that chose a member
+	keeps  atomic.Bool   // its ring holds something; see noteRingLocked
 
 	mu struct {
 		sync.Mutex
@@ -164,6 +165,7 @@ func (g *group) carryOut(b *batch, fx *pg.Effects) {
 		g.retryReadsLocked(b)
 	}
 	g.wantTickLocked()
+	g.noteRingLocked()
 }
 
 // heldLocked is what a write is told that has waited for the hold time (B5), or

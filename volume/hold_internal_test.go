@@ -28,22 +28,34 @@ const testHold = time.Minute
 func newScripted(t *testing.T) *scripted {
 	t.Helper()
 	fake := clock.NewFake(time.Unix(1000, 0))
+	return scriptedIn(t, scriptedVolume(t, fake, testHold), fake)
+}
+
+// scriptedVolume is a volume without groups.
+func scriptedVolume(t *testing.T, fake *clock.Fake, hold time.Duration) *Volume {
+	t.Helper()
 	pool := NewPool(PoolConfig{Name: "test", Clock: fake, Logger: slog.New(slog.DiscardHandler)})
 	t.Cleanup(pool.Close)
 	v := &Volume{
-		cfg: Config{Pool: pool, Hold: testHold}, info: metadata.Volume{Name: "v"}, epoch: 1, clean: true,
+		cfg: Config{Pool: pool, Hold: hold}, info: metadata.Volume{Name: "v"}, epoch: 1, clean: true,
 		log: slog.New(slog.DiscardHandler), jobsReady: make(chan struct{}, 1),
 	}
 	v.pending.init(maxPendingBytes)
+	return v
+}
+
+// scriptedIn is another group of such a volume.
+func scriptedIn(t *testing.T, v *Volume, fake *clock.Fake) *scripted {
+	t.Helper()
 	g := &group{v: v, cfg: metadata.PGConfig{Born: 1}, links: make([]*link, 6), tags: make([]wire.Tag, 6)}
 	g.quorum = quorum.Config{
 		Epoch: 1, Write: 4, Read: 3, Segments: make([]block.SegmentID, 6), Sets: [][]quorum.Member{{0, 1, 2, 3, 4, 5}},
 	}
 	for i := range g.links {
-		g.links[i] = &link{pool: pool, log: v.log}
+		g.links[i] = &link{pool: v.cfg.Pool, log: v.log}
 		g.links[i].reads.init(g.links[i])
 	}
-	g.mu.machine = pg.New(pg.Config{Epoch: 1, Quorum: &g.quorum, Clean: true, Hold: testHold, Next: v.nextLSN})
+	g.mu.machine = pg.New(pg.Config{Epoch: 1, Quorum: &g.quorum, Clean: true, Hold: v.cfg.Hold, Next: v.nextLSN})
 	s := &scripted{group: g, t: t, clock: fake}
 	s.input(pg.Input{Kind: pg.Start})
 	for i := range quorum.Member(6) {

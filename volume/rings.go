@@ -16,22 +16,34 @@ const (
 	ringsEvery = 500 * time.Millisecond
 )
 
+// noteRingLocked tells the volume whether this group keeps anything.
+func (g *group) noteRingLocked() {
+	keeps := !g.mu.gone && g.mu.machine.RingBytes() > 0
+	if keeps == g.keeps.Load() {
+		return
+	}
+	g.keeps.Store(keeps)
+	if keeps {
+		g.v.keeping.Add(1)
+	} else {
+		g.v.keeping.Add(-1)
+	}
+}
+
 // shareRings divides ringsBytes among the groups that keep anything, and has
 // those let go what is beyond their share: whoever lacks it catches up from a
-// peer (R8).
+// peer (R8). A group that begins to keep something between two calls has the
+// limit of the last time when it did.
 func (v *Volume) shareRings(b *batch) {
-	keeping, limit := 0, pg.RingLimit
-	v.eachGroup(func(g *group) {
-		g.mu.Lock()
-		defer g.mu.Unlock()
-		if !g.mu.gone && g.mu.machine.RingBytes() > 0 {
-			keeping++
-		}
-	})
-	if keeping > 0 {
-		limit = min(limit, ringsBytes/block.ByteCount(keeping))
+	keeping := block.ByteCount(v.keeping.Load())
+	if keeping <= 0 {
+		return
 	}
+	limit := min(pg.RingLimit, ringsBytes/keeping)
 	v.eachGroup(func(g *group) {
+		if !g.keeps.Load() {
+			return
+		}
 		g.mu.Lock()
 		defer g.mu.Unlock()
 		if g.mu.gone {

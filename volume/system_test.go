@@ -76,6 +76,10 @@ func (n *node) start() {
 	n.relay.to.Store(d.Addr().String())
 }
 
+func (lone) Peers(context.Context, block.VolumeID, block.PGIndex) ([]segmentd.Peer, error) {
+	return nil, nil
+}
+
 // kill ends the daemon; its connections break.
 func (n *node) kill() {
 	n.relay.to.Store("")

@@ -68,6 +68,7 @@ type Volume struct {
 	groups    atomic.Pointer[[]atomic.Pointer[group]] // by index
 	pending   admission
 	stranded  atomic.Int64 // bytes of writes that failed and are kept
+	keeping   atomic.Int64 // groups whose rings hold something
 	budget    hedgeBudget
 	ticker    ticker
 	counters  Counters
@@ -225,6 +226,7 @@ func (g *group) abandon(b *batch) {
 	g.mu.gone = true
 	err := g.v.ended()
 	unanswered, all := g.mu.machine.Abandon()
+	g.noteRingLocked()
 	for _, r := range unanswered {
 		r.Owner.(*record).op.pieceDone(b, err)
 	}

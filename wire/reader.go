@@ -4,6 +4,7 @@ import (
 	"encoding/binary"
 	"errors"
 	"io"
+	"sync/atomic"
 )
 
 const (
@@ -25,7 +26,31 @@ type Reader struct {
 	to   int
 	long bool // the last payload was long
 	meta []byte
+
+	reads uint64        // read calls so far
+	state atomic.Uint64 // reads<<1, and 1 while the rest of a frame is waited for
 }
+
+// Waits tells any goroutine how the reading goes: state changes with each read
+// call, and within is true while one waits for the rest of a frame. Who sees
+// the same state within a frame for long has a peer that stopped half-way.
+func (r *Reader) Waits() (state uint64, within bool) {
+	state = r.state.Load()
+	return state, state&1 != 0
+}
+
+// begins notes a read call.
+func (r *Reader) begins(within bool) {
+	r.reads++
+	state := r.reads << 1
+	if within {
+		state++
+	}
+	r.state.Store(state)
+}
+
+// ends notes that it has returned.
+func (r *Reader) ends() { r.state.Store(r.reads << 1) }
 
 // NewReader reads frames from r.
 func NewReader(r io.Reader) *Reader {
@@ -61,7 +86,7 @@ func (r *Reader) Next() (Header, []byte, error) {
 // returns io.EOF only if there is none.
 func (r *Reader) atHand(n int) error {
 	for r.to-r.from < n {
-		if err := r.more(); err != nil {
+		if err := r.more(r.to > r.from); err != nil {
 			if r.to > r.from {
 				return noEOF(err)
 			}
@@ -71,8 +96,9 @@ func (r *Reader) atHand(n int) error {
 	return nil
 }
 
-// more reads something into the buffer.
-func (r *Reader) more() error {
+// more reads something into the buffer; within a frame, or between two.
+func (r *Reader) more(within bool) error {
+	r.begins(within)
 	if r.from > 0 {
 		r.from, r.to = 0, copy(r.buf, r.buf[r.from:r.to])
 	}
@@ -81,6 +107,7 @@ func (r *Reader) more() error {
 		room = room[:shortRead]
 	}
 	n, err := r.conn.Read(room)
+	r.ends()
 	r.to += n
 	switch {
 	case n > 0:
@@ -100,10 +127,12 @@ func (r *Reader) fill(dst []byte) error {
 			return nil
 		}
 		if len(dst) >= longPayload {
+			r.begins(true)
 			_, err := io.ReadFull(r.conn, dst)
+			r.ends()
 			return noEOF(err)
 		}
-		if err := r.more(); err != nil {
+		if err := r.more(true); err != nil {
 			return noEOF(err)
 		}
 	}
@@ -121,7 +150,7 @@ func (r *Reader) Skip(n int) error {
 		if n -= k; n == 0 {
 			return nil
 		}
-		if err := r.more(); err != nil {
+		if err := r.more(true); err != nil {
 			return noEOF(err)
 		}
 	}

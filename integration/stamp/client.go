@@ -31,6 +31,7 @@ const (
 	cmdWrite = 1
 	cmdDisc  = 2
 	cmdFlush = 3
+	cmdTrim  = 4
 
 	requestLength = 28
 	replyLength   = 16
@@ -120,6 +121,11 @@ func (c *Conn) Write(p []byte, off block.Offset) error {
 
 // Flush asks that all that was acknowledged is durable.
 func (c *Conn) Flush() error { return c.do(cmdFlush, 0, 0, nil, nil) }
+
+// Trim gives n bytes at off back. Error kinds: as for Write.
+func (c *Conn) Trim(off block.Offset, n block.ByteCount) error {
+	return c.do(cmdTrim, off, int(n), nil, nil)
+}
 
 func (c *Conn) do(cmd uint16, off block.Offset, length int, out, into []byte) error {
 	k := &call{into: into, done: make(chan error, 1)}

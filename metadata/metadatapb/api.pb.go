@@ -229,6 +229,7 @@ const (
 	SegmentState_SEGMENT_STATE_LAGGING     SegmentState = 2
 	SegmentState_SEGMENT_STATE_CATCHING_UP SegmentState = 3
 	SegmentState_SEGMENT_STATE_UNREACHABLE SegmentState = 4
+	SegmentState_SEGMENT_STATE_FULL        SegmentState = 5
 )
 
 // Enum value maps for SegmentState.
@@ -239,6 +240,7 @@ var (
 		2: "SEGMENT_STATE_LAGGING",
 		3: "SEGMENT_STATE_CATCHING_UP",
 		4: "SEGMENT_STATE_UNREACHABLE",
+		5: "SEGMENT_STATE_FULL",
 	}
 	SegmentState_value = map[string]int32{
 		"SEGMENT_STATE_UNSPECIFIED": 0,
@@ -246,6 +248,7 @@ var (
 		"SEGMENT_STATE_LAGGING":     2,
 		"SEGMENT_STATE_CATCHING_UP": 3,
 		"SEGMENT_STATE_UNREACHABLE": 4,
+		"SEGMENT_STATE_FULL":        5,
 	}
 )
 
@@ -633,6 +636,7 @@ type HeartbeatRequest struct {
 	Segments      []*SegmentReport       `protobuf:"bytes,8,rep,name=segments,proto3" json:"segments,omitempty"`
 	Dropped       []*SegmentRef          `protobuf:"bytes,9,rep,name=dropped,proto3" json:"dropped,omitempty"`
 	Damages       uint64                 `protobuf:"varint,10,opt,name=damages,proto3" json:"damages,omitempty"` // places found damaged since this start
+	Health        *DiskHealth            `protobuf:"bytes,11,opt,name=health,proto3" json:"health,omitempty"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
 }
@@ -737,18 +741,268 @@ func (x *HeartbeatRequest) GetDamages() uint64 {
 	return 0
 }
 
+func (x *HeartbeatRequest) GetHealth() *DiskHealth {
+	if x != nil {
+		return x.Health
+	}
+	return nil
+}
+
+// DiskHealth is how a node's disk does.
+type DiskHealth struct {
+	state          protoimpl.MessageState `protogen:"open.v1"`
+	Folder         string                 `protobuf:"bytes,1,opt,name=folder,proto3" json:"folder,omitempty"`
+	Failed         string                 `protobuf:"bytes,2,opt,name=failed,proto3" json:"failed,omitempty"` // why it has ended, or empty
+	Dead           uint64                 `protobuf:"varint,3,opt,name=dead,proto3" json:"dead,omitempty"`
+	Reserved       uint64                 `protobuf:"varint,4,opt,name=reserved,proto3" json:"reserved,omitempty"`
+	Free           uint64                 `protobuf:"varint,5,opt,name=free,proto3" json:"free,omitempty"`
+	Fullness       uint32                 `protobuf:"varint,6,opt,name=fullness,proto3" json:"fullness,omitempty"`
+	IndexBlocks    uint64                 `protobuf:"varint,7,opt,name=index_blocks,json=indexBlocks,proto3" json:"index_blocks,omitempty"`
+	IndexBytes     uint64                 `protobuf:"varint,8,opt,name=index_bytes,json=indexBytes,proto3" json:"index_bytes,omitempty"`
+	Stalls         uint64                 `protobuf:"varint,9,opt,name=stalls,proto3" json:"stalls,omitempty"` // flushes of 100 ms and more since this start
+	LongestFlushNs int64                  `protobuf:"varint,10,opt,name=longest_flush_ns,json=longestFlushNs,proto3" json:"longest_flush_ns,omitempty"`
+	Unmended       uint64                 `protobuf:"varint,11,opt,name=unmended,proto3" json:"unmended,omitempty"` // of damages, those that are still to be mended
+	Scrub          *Scrub                 `protobuf:"bytes,12,opt,name=scrub,proto3" json:"scrub,omitempty"`
+	unknownFields  protoimpl.UnknownFields
+	sizeCache      protoimpl.SizeCache
+}
+
+func (x *DiskHealth) Reset() {
+	*x = DiskHealth{}
+	mi := &file_metadata_metadatapb_api_proto_msgTypes[6]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *DiskHealth) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*DiskHealth) ProtoMessage() {}
+
+func (x *DiskHealth) ProtoReflect() protoreflect.Message {
+	mi := &file_metadata_metadatapb_api_proto_msgTypes[6]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use DiskHealth.ProtoReflect.Descriptor instead.
+func (*DiskHealth) Descriptor() ([]byte, []int) {
+	return file_metadata_metadatapb_api_proto_rawDescGZIP(), []int{6}
+}
+
+func (x *DiskHealth) GetFolder() string {
+	if x != nil {
+		return x.Folder
+	}
+	return ""
+}
+
+func (x *DiskHealth) GetFailed() string {
+	if x != nil {
+		return x.Failed
+	}
+	return ""
+}
+
+func (x *DiskHealth) GetDead() uint64 {
+	if x != nil {
+		return x.Dead
+	}
+	return 0
+}
+
+func (x *DiskHealth) GetReserved() uint64 {
+	if x != nil {
+		return x.Reserved
+	}
+	return 0
+}
+
+func (x *DiskHealth) GetFree() uint64 {
+	if x != nil {
+		return x.Free
+	}
+	return 0
+}
+
+func (x *DiskHealth) GetFullness() uint32 {
+	if x != nil {
+		return x.Fullness
+	}
+	return 0
+}
+
+func (x *DiskHealth) GetIndexBlocks() uint64 {
+	if x != nil {
+		return x.IndexBlocks
+	}
+	return 0
+}
+
+func (x *DiskHealth) GetIndexBytes() uint64 {
+	if x != nil {
+		return x.IndexBytes
+	}
+	return 0
+}
+
+func (x *DiskHealth) GetStalls() uint64 {
+	if x != nil {
+		return x.Stalls
+	}
+	return 0
+}
+
+func (x *DiskHealth) GetLongestFlushNs() int64 {
+	if x != nil {
+		return x.LongestFlushNs
+	}
+	return 0
+}
+
+func (x *DiskHealth) GetUnmended() uint64 {
+	if x != nil {
+		return x.Unmended
+	}
+	return 0
+}
+
+func (x *DiskHealth) GetScrub() *Scrub {
+	if x != nil {
+		return x.Scrub
+	}
+	return nil
+}
+
+// Scrub is how far a node is with reading all it has.
+type Scrub struct {
+	state         protoimpl.MessageState `protogen:"open.v1"`
+	Running       bool                   `protobuf:"varint,1,opt,name=running,proto3" json:"running,omitempty"`
+	Done          uint64                 `protobuf:"varint,2,opt,name=done,proto3" json:"done,omitempty"`
+	Total         uint64                 `protobuf:"varint,3,opt,name=total,proto3" json:"total,omitempty"`
+	Found         uint64                 `protobuf:"varint,4,opt,name=found,proto3" json:"found,omitempty"`
+	Mended        uint64                 `protobuf:"varint,5,opt,name=mended,proto3" json:"mended,omitempty"`
+	Passes        uint64                 `protobuf:"varint,6,opt,name=passes,proto3" json:"passes,omitempty"`
+	BeganUnix     int64                  `protobuf:"varint,7,opt,name=began_unix,json=beganUnix,proto3" json:"began_unix,omitempty"` // of the pass under way, or of the last one
+	EndedUnix     int64                  `protobuf:"varint,8,opt,name=ended_unix,json=endedUnix,proto3" json:"ended_unix,omitempty"` // of the last pass that ended
+	NextUnix      int64                  `protobuf:"varint,9,opt,name=next_unix,json=nextUnix,proto3" json:"next_unix,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *Scrub) Reset() {
+	*x = Scrub{}
+	mi := &file_metadata_metadatapb_api_proto_msgTypes[7]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *Scrub) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*Scrub) ProtoMessage() {}
+
+func (x *Scrub) ProtoReflect() protoreflect.Message {
+	mi := &file_metadata_metadatapb_api_proto_msgTypes[7]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use Scrub.ProtoReflect.Descriptor instead.
+func (*Scrub) Descriptor() ([]byte, []int) {
+	return file_metadata_metadatapb_api_proto_rawDescGZIP(), []int{7}
+}
+
+func (x *Scrub) GetRunning() bool {
+	if x != nil {
+		return x.Running
+	}
+	return false
+}
+
+func (x *Scrub) GetDone() uint64 {
+	if x != nil {
+		return x.Done
+	}
+	return 0
+}
+
+func (x *Scrub) GetTotal() uint64 {
+	if x != nil {
+		return x.Total
+	}
+	return 0
+}
+
+func (x *Scrub) GetFound() uint64 {
+	if x != nil {
+		return x.Found
+	}
+	return 0
+}
+
+func (x *Scrub) GetMended() uint64 {
+	if x != nil {
+		return x.Mended
+	}
+	return 0
+}
+
+func (x *Scrub) GetPasses() uint64 {
+	if x != nil {
+		return x.Passes
+	}
+	return 0
+}
+
+func (x *Scrub) GetBeganUnix() int64 {
+	if x != nil {
+		return x.BeganUnix
+	}
+	return 0
+}
+
+func (x *Scrub) GetEndedUnix() int64 {
+	if x != nil {
+		return x.EndedUnix
+	}
+	return 0
+}
+
+func (x *Scrub) GetNextUnix() int64 {
+	if x != nil {
+		return x.NextUnix
+	}
+	return 0
+}
+
 type HeartbeatReply struct {
 	state         protoimpl.MessageState `protogen:"open.v1"`
 	Cluster       []byte                 `protobuf:"bytes,1,opt,name=cluster,proto3" json:"cluster,omitempty"`
 	State         NodeState              `protobuf:"varint,2,opt,name=state,proto3,enum=sextant.metadata.v1.NodeState" json:"state,omitempty"`
 	Drop          []*SegmentRef          `protobuf:"bytes,3,rep,name=drop,proto3" json:"drop,omitempty"`
+	Scrub         bool                   `protobuf:"varint,4,opt,name=scrub,proto3" json:"scrub,omitempty"` // begin a pass now
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
 }
 
 func (x *HeartbeatReply) Reset() {
 	*x = HeartbeatReply{}
-	mi := &file_metadata_metadatapb_api_proto_msgTypes[6]
+	mi := &file_metadata_metadatapb_api_proto_msgTypes[8]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -760,7 +1014,7 @@ func (x *HeartbeatReply) String() string {
 func (*HeartbeatReply) ProtoMessage() {}
 
 func (x *HeartbeatReply) ProtoReflect() protoreflect.Message {
-	mi := &file_metadata_metadatapb_api_proto_msgTypes[6]
+	mi := &file_metadata_metadatapb_api_proto_msgTypes[8]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -773,7 +1027,7 @@ func (x *HeartbeatReply) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use HeartbeatReply.ProtoReflect.Descriptor instead.
 func (*HeartbeatReply) Descriptor() ([]byte, []int) {
-	return file_metadata_metadatapb_api_proto_rawDescGZIP(), []int{6}
+	return file_metadata_metadatapb_api_proto_rawDescGZIP(), []int{8}
 }
 
 func (x *HeartbeatReply) GetCluster() []byte {
@@ -797,6 +1051,13 @@ func (x *HeartbeatReply) GetDrop() []*SegmentRef {
 	return nil
 }
 
+func (x *HeartbeatReply) GetScrub() bool {
+	if x != nil {
+		return x.Scrub
+	}
+	return false
+}
+
 type Node struct {
 	state         protoimpl.MessageState `protogen:"open.v1"`
 	Node          string                 `protobuf:"bytes,1,opt,name=node,proto3" json:"node,omitempty"`
@@ -814,13 +1075,14 @@ type Node struct {
 	Live          uint64                 `protobuf:"varint,13,opt,name=live,proto3" json:"live,omitempty"`
 	Log           uint64                 `protobuf:"varint,14,opt,name=log,proto3" json:"log,omitempty"`
 	Damaged       uint64                 `protobuf:"varint,15,opt,name=damaged,proto3" json:"damaged,omitempty"`
+	Health        *DiskHealth            `protobuf:"bytes,16,opt,name=health,proto3" json:"health,omitempty"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
 }
 
 func (x *Node) Reset() {
 	*x = Node{}
-	mi := &file_metadata_metadatapb_api_proto_msgTypes[7]
+	mi := &file_metadata_metadatapb_api_proto_msgTypes[9]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -832,7 +1094,7 @@ func (x *Node) String() string {
 func (*Node) ProtoMessage() {}
 
 func (x *Node) ProtoReflect() protoreflect.Message {
-	mi := &file_metadata_metadatapb_api_proto_msgTypes[7]
+	mi := &file_metadata_metadatapb_api_proto_msgTypes[9]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -845,7 +1107,7 @@ func (x *Node) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Node.ProtoReflect.Descriptor instead.
 func (*Node) Descriptor() ([]byte, []int) {
-	return file_metadata_metadatapb_api_proto_rawDescGZIP(), []int{7}
+	return file_metadata_metadatapb_api_proto_rawDescGZIP(), []int{9}
 }
 
 func (x *Node) GetNode() string {
@@ -953,6 +1215,13 @@ func (x *Node) GetDamaged() uint64 {
 	return 0
 }
 
+func (x *Node) GetHealth() *DiskHealth {
+	if x != nil {
+		return x.Health
+	}
+	return nil
+}
+
 type ListNodesRequest struct {
 	state         protoimpl.MessageState `protogen:"open.v1"`
 	Node          string                 `protobuf:"bytes,1,opt,name=node,proto3" json:"node,omitempty"` // only this one, if given
@@ -962,7 +1231,7 @@ type ListNodesRequest struct {
 
 func (x *ListNodesRequest) Reset() {
 	*x = ListNodesRequest{}
-	mi := &file_metadata_metadatapb_api_proto_msgTypes[8]
+	mi := &file_metadata_metadatapb_api_proto_msgTypes[10]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -974,7 +1243,7 @@ func (x *ListNodesRequest) String() string {
 func (*ListNodesRequest) ProtoMessage() {}
 
 func (x *ListNodesRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_metadata_metadatapb_api_proto_msgTypes[8]
+	mi := &file_metadata_metadatapb_api_proto_msgTypes[10]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -987,7 +1256,7 @@ func (x *ListNodesRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use ListNodesRequest.ProtoReflect.Descriptor instead.
 func (*ListNodesRequest) Descriptor() ([]byte, []int) {
-	return file_metadata_metadatapb_api_proto_rawDescGZIP(), []int{8}
+	return file_metadata_metadatapb_api_proto_rawDescGZIP(), []int{10}
 }
 
 func (x *ListNodesRequest) GetNode() string {
@@ -1006,7 +1275,7 @@ type ListNodesReply struct {
 
 func (x *ListNodesReply) Reset() {
 	*x = ListNodesReply{}
-	mi := &file_metadata_metadatapb_api_proto_msgTypes[9]
+	mi := &file_metadata_metadatapb_api_proto_msgTypes[11]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1018,7 +1287,7 @@ func (x *ListNodesReply) String() string {
 func (*ListNodesReply) ProtoMessage() {}
 
 func (x *ListNodesReply) ProtoReflect() protoreflect.Message {
-	mi := &file_metadata_metadatapb_api_proto_msgTypes[9]
+	mi := &file_metadata_metadatapb_api_proto_msgTypes[11]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1031,7 +1300,7 @@ func (x *ListNodesReply) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use ListNodesReply.ProtoReflect.Descriptor instead.
 func (*ListNodesReply) Descriptor() ([]byte, []int) {
-	return file_metadata_metadatapb_api_proto_rawDescGZIP(), []int{9}
+	return file_metadata_metadatapb_api_proto_rawDescGZIP(), []int{11}
 }
 
 func (x *ListNodesReply) GetNodes() []*Node {
@@ -1051,7 +1320,7 @@ type SetNodeStateRequest struct {
 
 func (x *SetNodeStateRequest) Reset() {
 	*x = SetNodeStateRequest{}
-	mi := &file_metadata_metadatapb_api_proto_msgTypes[10]
+	mi := &file_metadata_metadatapb_api_proto_msgTypes[12]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1063,7 +1332,7 @@ func (x *SetNodeStateRequest) String() string {
 func (*SetNodeStateRequest) ProtoMessage() {}
 
 func (x *SetNodeStateRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_metadata_metadatapb_api_proto_msgTypes[10]
+	mi := &file_metadata_metadatapb_api_proto_msgTypes[12]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1076,7 +1345,7 @@ func (x *SetNodeStateRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use SetNodeStateRequest.ProtoReflect.Descriptor instead.
 func (*SetNodeStateRequest) Descriptor() ([]byte, []int) {
-	return file_metadata_metadatapb_api_proto_rawDescGZIP(), []int{10}
+	return file_metadata_metadatapb_api_proto_rawDescGZIP(), []int{12}
 }
 
 func (x *SetNodeStateRequest) GetNode() string {
@@ -1101,7 +1370,7 @@ type SetNodeStateReply struct {
 
 func (x *SetNodeStateReply) Reset() {
 	*x = SetNodeStateReply{}
-	mi := &file_metadata_metadatapb_api_proto_msgTypes[11]
+	mi := &file_metadata_metadatapb_api_proto_msgTypes[13]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1113,7 +1382,7 @@ func (x *SetNodeStateReply) String() string {
 func (*SetNodeStateReply) ProtoMessage() {}
 
 func (x *SetNodeStateReply) ProtoReflect() protoreflect.Message {
-	mi := &file_metadata_metadatapb_api_proto_msgTypes[11]
+	mi := &file_metadata_metadatapb_api_proto_msgTypes[13]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1126,7 +1395,87 @@ func (x *SetNodeStateReply) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use SetNodeStateReply.ProtoReflect.Descriptor instead.
 func (*SetNodeStateReply) Descriptor() ([]byte, []int) {
-	return file_metadata_metadatapb_api_proto_rawDescGZIP(), []int{11}
+	return file_metadata_metadatapb_api_proto_rawDescGZIP(), []int{13}
+}
+
+type ScrubNodeRequest struct {
+	state         protoimpl.MessageState `protogen:"open.v1"`
+	Node          string                 `protobuf:"bytes,1,opt,name=node,proto3" json:"node,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *ScrubNodeRequest) Reset() {
+	*x = ScrubNodeRequest{}
+	mi := &file_metadata_metadatapb_api_proto_msgTypes[14]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *ScrubNodeRequest) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*ScrubNodeRequest) ProtoMessage() {}
+
+func (x *ScrubNodeRequest) ProtoReflect() protoreflect.Message {
+	mi := &file_metadata_metadatapb_api_proto_msgTypes[14]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use ScrubNodeRequest.ProtoReflect.Descriptor instead.
+func (*ScrubNodeRequest) Descriptor() ([]byte, []int) {
+	return file_metadata_metadatapb_api_proto_rawDescGZIP(), []int{14}
+}
+
+func (x *ScrubNodeRequest) GetNode() string {
+	if x != nil {
+		return x.Node
+	}
+	return ""
+}
+
+type ScrubNodeReply struct {
+	state         protoimpl.MessageState `protogen:"open.v1"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *ScrubNodeReply) Reset() {
+	*x = ScrubNodeReply{}
+	mi := &file_metadata_metadatapb_api_proto_msgTypes[15]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *ScrubNodeReply) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*ScrubNodeReply) ProtoMessage() {}
+
+func (x *ScrubNodeReply) ProtoReflect() protoreflect.Message {
+	mi := &file_metadata_metadatapb_api_proto_msgTypes[15]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use ScrubNodeReply.ProtoReflect.Descriptor instead.
+func (*ScrubNodeReply) Descriptor() ([]byte, []int) {
+	return file_metadata_metadatapb_api_proto_rawDescGZIP(), []int{15}
 }
 
 type Volume struct {
@@ -1156,7 +1505,7 @@ type Volume struct {
 
 func (x *Volume) Reset() {
 	*x = Volume{}
-	mi := &file_metadata_metadatapb_api_proto_msgTypes[12]
+	mi := &file_metadata_metadatapb_api_proto_msgTypes[16]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1168,7 +1517,7 @@ func (x *Volume) String() string {
 func (*Volume) ProtoMessage() {}
 
 func (x *Volume) ProtoReflect() protoreflect.Message {
-	mi := &file_metadata_metadatapb_api_proto_msgTypes[12]
+	mi := &file_metadata_metadatapb_api_proto_msgTypes[16]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1181,7 +1530,7 @@ func (x *Volume) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Volume.ProtoReflect.Descriptor instead.
 func (*Volume) Descriptor() ([]byte, []int) {
-	return file_metadata_metadatapb_api_proto_rawDescGZIP(), []int{12}
+	return file_metadata_metadatapb_api_proto_rawDescGZIP(), []int{16}
 }
 
 func (x *Volume) GetId() []byte {
@@ -1326,7 +1675,7 @@ type CreateVolumeRequest struct {
 
 func (x *CreateVolumeRequest) Reset() {
 	*x = CreateVolumeRequest{}
-	mi := &file_metadata_metadatapb_api_proto_msgTypes[13]
+	mi := &file_metadata_metadatapb_api_proto_msgTypes[17]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1338,7 +1687,7 @@ func (x *CreateVolumeRequest) String() string {
 func (*CreateVolumeRequest) ProtoMessage() {}
 
 func (x *CreateVolumeRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_metadata_metadatapb_api_proto_msgTypes[13]
+	mi := &file_metadata_metadatapb_api_proto_msgTypes[17]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1351,7 +1700,7 @@ func (x *CreateVolumeRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use CreateVolumeRequest.ProtoReflect.Descriptor instead.
 func (*CreateVolumeRequest) Descriptor() ([]byte, []int) {
-	return file_metadata_metadatapb_api_proto_rawDescGZIP(), []int{13}
+	return file_metadata_metadatapb_api_proto_rawDescGZIP(), []int{17}
 }
 
 func (x *CreateVolumeRequest) GetId() []byte {
@@ -1419,7 +1768,7 @@ type VolumeReply struct {
 
 func (x *VolumeReply) Reset() {
 	*x = VolumeReply{}
-	mi := &file_metadata_metadatapb_api_proto_msgTypes[14]
+	mi := &file_metadata_metadatapb_api_proto_msgTypes[18]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1431,7 +1780,7 @@ func (x *VolumeReply) String() string {
 func (*VolumeReply) ProtoMessage() {}
 
 func (x *VolumeReply) ProtoReflect() protoreflect.Message {
-	mi := &file_metadata_metadatapb_api_proto_msgTypes[14]
+	mi := &file_metadata_metadatapb_api_proto_msgTypes[18]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1444,7 +1793,7 @@ func (x *VolumeReply) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use VolumeReply.ProtoReflect.Descriptor instead.
 func (*VolumeReply) Descriptor() ([]byte, []int) {
-	return file_metadata_metadatapb_api_proto_rawDescGZIP(), []int{14}
+	return file_metadata_metadatapb_api_proto_rawDescGZIP(), []int{18}
 }
 
 func (x *VolumeReply) GetVolume() *Volume {
@@ -1462,7 +1811,7 @@ type ListVolumesRequest struct {
 
 func (x *ListVolumesRequest) Reset() {
 	*x = ListVolumesRequest{}
-	mi := &file_metadata_metadatapb_api_proto_msgTypes[15]
+	mi := &file_metadata_metadatapb_api_proto_msgTypes[19]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1474,7 +1823,7 @@ func (x *ListVolumesRequest) String() string {
 func (*ListVolumesRequest) ProtoMessage() {}
 
 func (x *ListVolumesRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_metadata_metadatapb_api_proto_msgTypes[15]
+	mi := &file_metadata_metadatapb_api_proto_msgTypes[19]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1487,7 +1836,7 @@ func (x *ListVolumesRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use ListVolumesRequest.ProtoReflect.Descriptor instead.
 func (*ListVolumesRequest) Descriptor() ([]byte, []int) {
-	return file_metadata_metadatapb_api_proto_rawDescGZIP(), []int{15}
+	return file_metadata_metadatapb_api_proto_rawDescGZIP(), []int{19}
 }
 
 type ListVolumesReply struct {
@@ -1499,7 +1848,7 @@ type ListVolumesReply struct {
 
 func (x *ListVolumesReply) Reset() {
 	*x = ListVolumesReply{}
-	mi := &file_metadata_metadatapb_api_proto_msgTypes[16]
+	mi := &file_metadata_metadatapb_api_proto_msgTypes[20]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1511,7 +1860,7 @@ func (x *ListVolumesReply) String() string {
 func (*ListVolumesReply) ProtoMessage() {}
 
 func (x *ListVolumesReply) ProtoReflect() protoreflect.Message {
-	mi := &file_metadata_metadatapb_api_proto_msgTypes[16]
+	mi := &file_metadata_metadatapb_api_proto_msgTypes[20]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1524,7 +1873,7 @@ func (x *ListVolumesReply) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use ListVolumesReply.ProtoReflect.Descriptor instead.
 func (*ListVolumesReply) Descriptor() ([]byte, []int) {
-	return file_metadata_metadatapb_api_proto_rawDescGZIP(), []int{16}
+	return file_metadata_metadatapb_api_proto_rawDescGZIP(), []int{20}
 }
 
 func (x *ListVolumesReply) GetVolumes() []*Volume {
@@ -1544,7 +1893,7 @@ type GetVolumeRequest struct {
 
 func (x *GetVolumeRequest) Reset() {
 	*x = GetVolumeRequest{}
-	mi := &file_metadata_metadatapb_api_proto_msgTypes[17]
+	mi := &file_metadata_metadatapb_api_proto_msgTypes[21]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1556,7 +1905,7 @@ func (x *GetVolumeRequest) String() string {
 func (*GetVolumeRequest) ProtoMessage() {}
 
 func (x *GetVolumeRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_metadata_metadatapb_api_proto_msgTypes[17]
+	mi := &file_metadata_metadatapb_api_proto_msgTypes[21]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1569,7 +1918,7 @@ func (x *GetVolumeRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use GetVolumeRequest.ProtoReflect.Descriptor instead.
 func (*GetVolumeRequest) Descriptor() ([]byte, []int) {
-	return file_metadata_metadatapb_api_proto_rawDescGZIP(), []int{17}
+	return file_metadata_metadatapb_api_proto_rawDescGZIP(), []int{21}
 }
 
 func (x *GetVolumeRequest) GetVolume() string {
@@ -1589,7 +1938,7 @@ type ResizeVolumeRequest struct {
 
 func (x *ResizeVolumeRequest) Reset() {
 	*x = ResizeVolumeRequest{}
-	mi := &file_metadata_metadatapb_api_proto_msgTypes[18]
+	mi := &file_metadata_metadatapb_api_proto_msgTypes[22]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1601,7 +1950,7 @@ func (x *ResizeVolumeRequest) String() string {
 func (*ResizeVolumeRequest) ProtoMessage() {}
 
 func (x *ResizeVolumeRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_metadata_metadatapb_api_proto_msgTypes[18]
+	mi := &file_metadata_metadatapb_api_proto_msgTypes[22]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1614,7 +1963,7 @@ func (x *ResizeVolumeRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use ResizeVolumeRequest.ProtoReflect.Descriptor instead.
 func (*ResizeVolumeRequest) Descriptor() ([]byte, []int) {
-	return file_metadata_metadatapb_api_proto_rawDescGZIP(), []int{18}
+	return file_metadata_metadatapb_api_proto_rawDescGZIP(), []int{22}
 }
 
 func (x *ResizeVolumeRequest) GetVolume() string {
@@ -1641,7 +1990,7 @@ type DeleteVolumeRequest struct {
 
 func (x *DeleteVolumeRequest) Reset() {
 	*x = DeleteVolumeRequest{}
-	mi := &file_metadata_metadatapb_api_proto_msgTypes[19]
+	mi := &file_metadata_metadatapb_api_proto_msgTypes[23]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1653,7 +2002,7 @@ func (x *DeleteVolumeRequest) String() string {
 func (*DeleteVolumeRequest) ProtoMessage() {}
 
 func (x *DeleteVolumeRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_metadata_metadatapb_api_proto_msgTypes[19]
+	mi := &file_metadata_metadatapb_api_proto_msgTypes[23]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1666,7 +2015,7 @@ func (x *DeleteVolumeRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use DeleteVolumeRequest.ProtoReflect.Descriptor instead.
 func (*DeleteVolumeRequest) Descriptor() ([]byte, []int) {
-	return file_metadata_metadatapb_api_proto_rawDescGZIP(), []int{19}
+	return file_metadata_metadatapb_api_proto_rawDescGZIP(), []int{23}
 }
 
 func (x *DeleteVolumeRequest) GetVolume() string {
@@ -1691,7 +2040,7 @@ type DeleteVolumeReply struct {
 
 func (x *DeleteVolumeReply) Reset() {
 	*x = DeleteVolumeReply{}
-	mi := &file_metadata_metadatapb_api_proto_msgTypes[20]
+	mi := &file_metadata_metadatapb_api_proto_msgTypes[24]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1703,7 +2052,7 @@ func (x *DeleteVolumeReply) String() string {
 func (*DeleteVolumeReply) ProtoMessage() {}
 
 func (x *DeleteVolumeReply) ProtoReflect() protoreflect.Message {
-	mi := &file_metadata_metadatapb_api_proto_msgTypes[20]
+	mi := &file_metadata_metadatapb_api_proto_msgTypes[24]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1716,7 +2065,7 @@ func (x *DeleteVolumeReply) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use DeleteVolumeReply.ProtoReflect.Descriptor instead.
 func (*DeleteVolumeReply) Descriptor() ([]byte, []int) {
-	return file_metadata_metadatapb_api_proto_rawDescGZIP(), []int{20}
+	return file_metadata_metadatapb_api_proto_rawDescGZIP(), []int{24}
 }
 
 type OpenVolumeRequest struct {
@@ -1731,7 +2080,7 @@ type OpenVolumeRequest struct {
 
 func (x *OpenVolumeRequest) Reset() {
 	*x = OpenVolumeRequest{}
-	mi := &file_metadata_metadatapb_api_proto_msgTypes[21]
+	mi := &file_metadata_metadatapb_api_proto_msgTypes[25]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1743,7 +2092,7 @@ func (x *OpenVolumeRequest) String() string {
 func (*OpenVolumeRequest) ProtoMessage() {}
 
 func (x *OpenVolumeRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_metadata_metadatapb_api_proto_msgTypes[21]
+	mi := &file_metadata_metadatapb_api_proto_msgTypes[25]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1756,7 +2105,7 @@ func (x *OpenVolumeRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use OpenVolumeRequest.ProtoReflect.Descriptor instead.
 func (*OpenVolumeRequest) Descriptor() ([]byte, []int) {
-	return file_metadata_metadatapb_api_proto_rawDescGZIP(), []int{21}
+	return file_metadata_metadatapb_api_proto_rawDescGZIP(), []int{25}
 }
 
 func (x *OpenVolumeRequest) GetVolume() string {
@@ -1797,7 +2146,7 @@ type OpenVolumeReply struct {
 
 func (x *OpenVolumeReply) Reset() {
 	*x = OpenVolumeReply{}
-	mi := &file_metadata_metadatapb_api_proto_msgTypes[22]
+	mi := &file_metadata_metadatapb_api_proto_msgTypes[26]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1809,7 +2158,7 @@ func (x *OpenVolumeReply) String() string {
 func (*OpenVolumeReply) ProtoMessage() {}
 
 func (x *OpenVolumeReply) ProtoReflect() protoreflect.Message {
-	mi := &file_metadata_metadatapb_api_proto_msgTypes[22]
+	mi := &file_metadata_metadatapb_api_proto_msgTypes[26]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1822,7 +2171,7 @@ func (x *OpenVolumeReply) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use OpenVolumeReply.ProtoReflect.Descriptor instead.
 func (*OpenVolumeReply) Descriptor() ([]byte, []int) {
-	return file_metadata_metadatapb_api_proto_rawDescGZIP(), []int{22}
+	return file_metadata_metadatapb_api_proto_rawDescGZIP(), []int{26}
 }
 
 func (x *OpenVolumeReply) GetVolume() *Volume {
@@ -1849,7 +2198,7 @@ type OpenDoneRequest struct {
 
 func (x *OpenDoneRequest) Reset() {
 	*x = OpenDoneRequest{}
-	mi := &file_metadata_metadatapb_api_proto_msgTypes[23]
+	mi := &file_metadata_metadatapb_api_proto_msgTypes[27]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1861,7 +2210,7 @@ func (x *OpenDoneRequest) String() string {
 func (*OpenDoneRequest) ProtoMessage() {}
 
 func (x *OpenDoneRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_metadata_metadatapb_api_proto_msgTypes[23]
+	mi := &file_metadata_metadatapb_api_proto_msgTypes[27]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1874,7 +2223,7 @@ func (x *OpenDoneRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use OpenDoneRequest.ProtoReflect.Descriptor instead.
 func (*OpenDoneRequest) Descriptor() ([]byte, []int) {
-	return file_metadata_metadatapb_api_proto_rawDescGZIP(), []int{23}
+	return file_metadata_metadatapb_api_proto_rawDescGZIP(), []int{27}
 }
 
 func (x *OpenDoneRequest) GetVolume() []byte {
@@ -1899,7 +2248,7 @@ type OpenDoneReply struct {
 
 func (x *OpenDoneReply) Reset() {
 	*x = OpenDoneReply{}
-	mi := &file_metadata_metadatapb_api_proto_msgTypes[24]
+	mi := &file_metadata_metadatapb_api_proto_msgTypes[28]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1911,7 +2260,7 @@ func (x *OpenDoneReply) String() string {
 func (*OpenDoneReply) ProtoMessage() {}
 
 func (x *OpenDoneReply) ProtoReflect() protoreflect.Message {
-	mi := &file_metadata_metadatapb_api_proto_msgTypes[24]
+	mi := &file_metadata_metadatapb_api_proto_msgTypes[28]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1924,7 +2273,7 @@ func (x *OpenDoneReply) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use OpenDoneReply.ProtoReflect.Descriptor instead.
 func (*OpenDoneReply) Descriptor() ([]byte, []int) {
-	return file_metadata_metadatapb_api_proto_rawDescGZIP(), []int{24}
+	return file_metadata_metadatapb_api_proto_rawDescGZIP(), []int{28}
 }
 
 type CloseVolumeRequest struct {
@@ -1938,7 +2287,7 @@ type CloseVolumeRequest struct {
 
 func (x *CloseVolumeRequest) Reset() {
 	*x = CloseVolumeRequest{}
-	mi := &file_metadata_metadatapb_api_proto_msgTypes[25]
+	mi := &file_metadata_metadatapb_api_proto_msgTypes[29]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1950,7 +2299,7 @@ func (x *CloseVolumeRequest) String() string {
 func (*CloseVolumeRequest) ProtoMessage() {}
 
 func (x *CloseVolumeRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_metadata_metadatapb_api_proto_msgTypes[25]
+	mi := &file_metadata_metadatapb_api_proto_msgTypes[29]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1963,7 +2312,7 @@ func (x *CloseVolumeRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use CloseVolumeRequest.ProtoReflect.Descriptor instead.
 func (*CloseVolumeRequest) Descriptor() ([]byte, []int) {
-	return file_metadata_metadatapb_api_proto_rawDescGZIP(), []int{25}
+	return file_metadata_metadatapb_api_proto_rawDescGZIP(), []int{29}
 }
 
 func (x *CloseVolumeRequest) GetVolume() []byte {
@@ -1995,7 +2344,7 @@ type CloseVolumeReply struct {
 
 func (x *CloseVolumeReply) Reset() {
 	*x = CloseVolumeReply{}
-	mi := &file_metadata_metadatapb_api_proto_msgTypes[26]
+	mi := &file_metadata_metadatapb_api_proto_msgTypes[30]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -2007,7 +2356,7 @@ func (x *CloseVolumeReply) String() string {
 func (*CloseVolumeReply) ProtoMessage() {}
 
 func (x *CloseVolumeReply) ProtoReflect() protoreflect.Message {
-	mi := &file_metadata_metadatapb_api_proto_msgTypes[26]
+	mi := &file_metadata_metadatapb_api_proto_msgTypes[30]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -2020,7 +2369,7 @@ func (x *CloseVolumeReply) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use CloseVolumeReply.ProtoReflect.Descriptor instead.
 func (*CloseVolumeReply) Descriptor() ([]byte, []int) {
-	return file_metadata_metadatapb_api_proto_rawDescGZIP(), []int{26}
+	return file_metadata_metadatapb_api_proto_rawDescGZIP(), []int{30}
 }
 
 type SegmentHealth struct {
@@ -2038,7 +2387,7 @@ type SegmentHealth struct {
 
 func (x *SegmentHealth) Reset() {
 	*x = SegmentHealth{}
-	mi := &file_metadata_metadatapb_api_proto_msgTypes[27]
+	mi := &file_metadata_metadatapb_api_proto_msgTypes[31]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -2050,7 +2399,7 @@ func (x *SegmentHealth) String() string {
 func (*SegmentHealth) ProtoMessage() {}
 
 func (x *SegmentHealth) ProtoReflect() protoreflect.Message {
-	mi := &file_metadata_metadatapb_api_proto_msgTypes[27]
+	mi := &file_metadata_metadatapb_api_proto_msgTypes[31]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -2063,7 +2412,7 @@ func (x *SegmentHealth) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use SegmentHealth.ProtoReflect.Descriptor instead.
 func (*SegmentHealth) Descriptor() ([]byte, []int) {
-	return file_metadata_metadatapb_api_proto_rawDescGZIP(), []int{27}
+	return file_metadata_metadatapb_api_proto_rawDescGZIP(), []int{31}
 }
 
 func (x *SegmentHealth) GetPg() uint32 {
@@ -2128,7 +2477,7 @@ type RenewLeaseRequest struct {
 
 func (x *RenewLeaseRequest) Reset() {
 	*x = RenewLeaseRequest{}
-	mi := &file_metadata_metadatapb_api_proto_msgTypes[28]
+	mi := &file_metadata_metadatapb_api_proto_msgTypes[32]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -2140,7 +2489,7 @@ func (x *RenewLeaseRequest) String() string {
 func (*RenewLeaseRequest) ProtoMessage() {}
 
 func (x *RenewLeaseRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_metadata_metadatapb_api_proto_msgTypes[28]
+	mi := &file_metadata_metadatapb_api_proto_msgTypes[32]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -2153,7 +2502,7 @@ func (x *RenewLeaseRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use RenewLeaseRequest.ProtoReflect.Descriptor instead.
 func (*RenewLeaseRequest) Descriptor() ([]byte, []int) {
-	return file_metadata_metadatapb_api_proto_rawDescGZIP(), []int{28}
+	return file_metadata_metadatapb_api_proto_rawDescGZIP(), []int{32}
 }
 
 func (x *RenewLeaseRequest) GetVolume() []byte {
@@ -2201,7 +2550,7 @@ type RenewLeaseReply struct {
 
 func (x *RenewLeaseReply) Reset() {
 	*x = RenewLeaseReply{}
-	mi := &file_metadata_metadatapb_api_proto_msgTypes[29]
+	mi := &file_metadata_metadatapb_api_proto_msgTypes[33]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -2213,7 +2562,7 @@ func (x *RenewLeaseReply) String() string {
 func (*RenewLeaseReply) ProtoMessage() {}
 
 func (x *RenewLeaseReply) ProtoReflect() protoreflect.Message {
-	mi := &file_metadata_metadatapb_api_proto_msgTypes[29]
+	mi := &file_metadata_metadatapb_api_proto_msgTypes[33]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -2226,7 +2575,7 @@ func (x *RenewLeaseReply) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use RenewLeaseReply.ProtoReflect.Descriptor instead.
 func (*RenewLeaseReply) Descriptor() ([]byte, []int) {
-	return file_metadata_metadatapb_api_proto_rawDescGZIP(), []int{29}
+	return file_metadata_metadatapb_api_proto_rawDescGZIP(), []int{33}
 }
 
 func (x *RenewLeaseReply) GetSize() uint64 {
@@ -2256,7 +2605,7 @@ type NodeRef struct {
 
 func (x *NodeRef) Reset() {
 	*x = NodeRef{}
-	mi := &file_metadata_metadatapb_api_proto_msgTypes[30]
+	mi := &file_metadata_metadatapb_api_proto_msgTypes[34]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -2268,7 +2617,7 @@ func (x *NodeRef) String() string {
 func (*NodeRef) ProtoMessage() {}
 
 func (x *NodeRef) ProtoReflect() protoreflect.Message {
-	mi := &file_metadata_metadatapb_api_proto_msgTypes[30]
+	mi := &file_metadata_metadatapb_api_proto_msgTypes[34]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -2281,7 +2630,7 @@ func (x *NodeRef) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use NodeRef.ProtoReflect.Descriptor instead.
 func (*NodeRef) Descriptor() ([]byte, []int) {
-	return file_metadata_metadatapb_api_proto_rawDescGZIP(), []int{30}
+	return file_metadata_metadatapb_api_proto_rawDescGZIP(), []int{34}
 }
 
 func (x *NodeRef) GetNode() string {
@@ -2331,7 +2680,7 @@ type Segment struct {
 
 func (x *Segment) Reset() {
 	*x = Segment{}
-	mi := &file_metadata_metadatapb_api_proto_msgTypes[31]
+	mi := &file_metadata_metadatapb_api_proto_msgTypes[35]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -2343,7 +2692,7 @@ func (x *Segment) String() string {
 func (*Segment) ProtoMessage() {}
 
 func (x *Segment) ProtoReflect() protoreflect.Message {
-	mi := &file_metadata_metadatapb_api_proto_msgTypes[31]
+	mi := &file_metadata_metadatapb_api_proto_msgTypes[35]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -2356,7 +2705,7 @@ func (x *Segment) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Segment.ProtoReflect.Descriptor instead.
 func (*Segment) Descriptor() ([]byte, []int) {
-	return file_metadata_metadatapb_api_proto_rawDescGZIP(), []int{31}
+	return file_metadata_metadatapb_api_proto_rawDescGZIP(), []int{35}
 }
 
 func (x *Segment) GetId() []byte {
@@ -2396,7 +2745,7 @@ type QuorumSet struct {
 
 func (x *QuorumSet) Reset() {
 	*x = QuorumSet{}
-	mi := &file_metadata_metadatapb_api_proto_msgTypes[32]
+	mi := &file_metadata_metadatapb_api_proto_msgTypes[36]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -2408,7 +2757,7 @@ func (x *QuorumSet) String() string {
 func (*QuorumSet) ProtoMessage() {}
 
 func (x *QuorumSet) ProtoReflect() protoreflect.Message {
-	mi := &file_metadata_metadatapb_api_proto_msgTypes[32]
+	mi := &file_metadata_metadatapb_api_proto_msgTypes[36]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -2421,7 +2770,7 @@ func (x *QuorumSet) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use QuorumSet.ProtoReflect.Descriptor instead.
 func (*QuorumSet) Descriptor() ([]byte, []int) {
-	return file_metadata_metadatapb_api_proto_rawDescGZIP(), []int{32}
+	return file_metadata_metadatapb_api_proto_rawDescGZIP(), []int{36}
 }
 
 func (x *QuorumSet) GetMembers() []uint32 {
@@ -2444,7 +2793,7 @@ type PG struct {
 
 func (x *PG) Reset() {
 	*x = PG{}
-	mi := &file_metadata_metadatapb_api_proto_msgTypes[33]
+	mi := &file_metadata_metadatapb_api_proto_msgTypes[37]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -2456,7 +2805,7 @@ func (x *PG) String() string {
 func (*PG) ProtoMessage() {}
 
 func (x *PG) ProtoReflect() protoreflect.Message {
-	mi := &file_metadata_metadatapb_api_proto_msgTypes[33]
+	mi := &file_metadata_metadatapb_api_proto_msgTypes[37]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -2469,7 +2818,7 @@ func (x *PG) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use PG.ProtoReflect.Descriptor instead.
 func (*PG) Descriptor() ([]byte, []int) {
-	return file_metadata_metadatapb_api_proto_rawDescGZIP(), []int{33}
+	return file_metadata_metadatapb_api_proto_rawDescGZIP(), []int{37}
 }
 
 func (x *PG) GetIndex() uint32 {
@@ -2518,7 +2867,7 @@ type EnsurePGRequest struct {
 
 func (x *EnsurePGRequest) Reset() {
 	*x = EnsurePGRequest{}
-	mi := &file_metadata_metadatapb_api_proto_msgTypes[34]
+	mi := &file_metadata_metadatapb_api_proto_msgTypes[38]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -2530,7 +2879,7 @@ func (x *EnsurePGRequest) String() string {
 func (*EnsurePGRequest) ProtoMessage() {}
 
 func (x *EnsurePGRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_metadata_metadatapb_api_proto_msgTypes[34]
+	mi := &file_metadata_metadatapb_api_proto_msgTypes[38]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -2543,7 +2892,7 @@ func (x *EnsurePGRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use EnsurePGRequest.ProtoReflect.Descriptor instead.
 func (*EnsurePGRequest) Descriptor() ([]byte, []int) {
-	return file_metadata_metadatapb_api_proto_rawDescGZIP(), []int{34}
+	return file_metadata_metadatapb_api_proto_rawDescGZIP(), []int{38}
 }
 
 func (x *EnsurePGRequest) GetVolume() []byte {
@@ -2579,7 +2928,7 @@ type ListPGsRequest struct {
 
 func (x *ListPGsRequest) Reset() {
 	*x = ListPGsRequest{}
-	mi := &file_metadata_metadatapb_api_proto_msgTypes[35]
+	mi := &file_metadata_metadatapb_api_proto_msgTypes[39]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -2591,7 +2940,7 @@ func (x *ListPGsRequest) String() string {
 func (*ListPGsRequest) ProtoMessage() {}
 
 func (x *ListPGsRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_metadata_metadatapb_api_proto_msgTypes[35]
+	mi := &file_metadata_metadatapb_api_proto_msgTypes[39]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -2604,7 +2953,7 @@ func (x *ListPGsRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use ListPGsRequest.ProtoReflect.Descriptor instead.
 func (*ListPGsRequest) Descriptor() ([]byte, []int) {
-	return file_metadata_metadatapb_api_proto_rawDescGZIP(), []int{35}
+	return file_metadata_metadatapb_api_proto_rawDescGZIP(), []int{39}
 }
 
 func (x *ListPGsRequest) GetVolume() string {
@@ -2648,7 +2997,7 @@ type PGsReply struct {
 
 func (x *PGsReply) Reset() {
 	*x = PGsReply{}
-	mi := &file_metadata_metadatapb_api_proto_msgTypes[36]
+	mi := &file_metadata_metadatapb_api_proto_msgTypes[40]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -2660,7 +3009,7 @@ func (x *PGsReply) String() string {
 func (*PGsReply) ProtoMessage() {}
 
 func (x *PGsReply) ProtoReflect() protoreflect.Message {
-	mi := &file_metadata_metadatapb_api_proto_msgTypes[36]
+	mi := &file_metadata_metadatapb_api_proto_msgTypes[40]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -2673,7 +3022,7 @@ func (x *PGsReply) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use PGsReply.ProtoReflect.Descriptor instead.
 func (*PGsReply) Descriptor() ([]byte, []int) {
-	return file_metadata_metadatapb_api_proto_rawDescGZIP(), []int{36}
+	return file_metadata_metadatapb_api_proto_rawDescGZIP(), []int{40}
 }
 
 func (x *PGsReply) GetNodes() []*NodeRef {
@@ -2725,7 +3074,7 @@ type Member struct {
 
 func (x *Member) Reset() {
 	*x = Member{}
-	mi := &file_metadata_metadatapb_api_proto_msgTypes[37]
+	mi := &file_metadata_metadatapb_api_proto_msgTypes[41]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -2737,7 +3086,7 @@ func (x *Member) String() string {
 func (*Member) ProtoMessage() {}
 
 func (x *Member) ProtoReflect() protoreflect.Message {
-	mi := &file_metadata_metadatapb_api_proto_msgTypes[37]
+	mi := &file_metadata_metadatapb_api_proto_msgTypes[41]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -2750,7 +3099,7 @@ func (x *Member) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Member.ProtoReflect.Descriptor instead.
 func (*Member) Descriptor() ([]byte, []int) {
-	return file_metadata_metadatapb_api_proto_rawDescGZIP(), []int{37}
+	return file_metadata_metadatapb_api_proto_rawDescGZIP(), []int{41}
 }
 
 func (x *Member) GetId() string {
@@ -2803,7 +3152,7 @@ type ClusterInfoRequest struct {
 
 func (x *ClusterInfoRequest) Reset() {
 	*x = ClusterInfoRequest{}
-	mi := &file_metadata_metadatapb_api_proto_msgTypes[38]
+	mi := &file_metadata_metadatapb_api_proto_msgTypes[42]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -2815,7 +3164,7 @@ func (x *ClusterInfoRequest) String() string {
 func (*ClusterInfoRequest) ProtoMessage() {}
 
 func (x *ClusterInfoRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_metadata_metadatapb_api_proto_msgTypes[38]
+	mi := &file_metadata_metadatapb_api_proto_msgTypes[42]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -2828,7 +3177,7 @@ func (x *ClusterInfoRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use ClusterInfoRequest.ProtoReflect.Descriptor instead.
 func (*ClusterInfoRequest) Descriptor() ([]byte, []int) {
-	return file_metadata_metadatapb_api_proto_rawDescGZIP(), []int{38}
+	return file_metadata_metadatapb_api_proto_rawDescGZIP(), []int{42}
 }
 
 type ClusterInfoReply struct {
@@ -2842,7 +3191,7 @@ type ClusterInfoReply struct {
 
 func (x *ClusterInfoReply) Reset() {
 	*x = ClusterInfoReply{}
-	mi := &file_metadata_metadatapb_api_proto_msgTypes[39]
+	mi := &file_metadata_metadatapb_api_proto_msgTypes[43]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -2854,7 +3203,7 @@ func (x *ClusterInfoReply) String() string {
 func (*ClusterInfoReply) ProtoMessage() {}
 
 func (x *ClusterInfoReply) ProtoReflect() protoreflect.Message {
-	mi := &file_metadata_metadatapb_api_proto_msgTypes[39]
+	mi := &file_metadata_metadatapb_api_proto_msgTypes[43]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -2867,7 +3216,7 @@ func (x *ClusterInfoReply) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use ClusterInfoReply.ProtoReflect.Descriptor instead.
 func (*ClusterInfoReply) Descriptor() ([]byte, []int) {
-	return file_metadata_metadatapb_api_proto_rawDescGZIP(), []int{39}
+	return file_metadata_metadatapb_api_proto_rawDescGZIP(), []int{43}
 }
 
 func (x *ClusterInfoReply) GetCluster() []byte {
@@ -2903,7 +3252,7 @@ type JoinRequest struct {
 
 func (x *JoinRequest) Reset() {
 	*x = JoinRequest{}
-	mi := &file_metadata_metadatapb_api_proto_msgTypes[40]
+	mi := &file_metadata_metadatapb_api_proto_msgTypes[44]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -2915,7 +3264,7 @@ func (x *JoinRequest) String() string {
 func (*JoinRequest) ProtoMessage() {}
 
 func (x *JoinRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_metadata_metadatapb_api_proto_msgTypes[40]
+	mi := &file_metadata_metadatapb_api_proto_msgTypes[44]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -2928,7 +3277,7 @@ func (x *JoinRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use JoinRequest.ProtoReflect.Descriptor instead.
 func (*JoinRequest) Descriptor() ([]byte, []int) {
-	return file_metadata_metadatapb_api_proto_rawDescGZIP(), []int{40}
+	return file_metadata_metadatapb_api_proto_rawDescGZIP(), []int{44}
 }
 
 func (x *JoinRequest) GetMember() *Member {
@@ -2967,7 +3316,7 @@ type JoinReply struct {
 
 func (x *JoinReply) Reset() {
 	*x = JoinReply{}
-	mi := &file_metadata_metadatapb_api_proto_msgTypes[41]
+	mi := &file_metadata_metadatapb_api_proto_msgTypes[45]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -2979,7 +3328,7 @@ func (x *JoinReply) String() string {
 func (*JoinReply) ProtoMessage() {}
 
 func (x *JoinReply) ProtoReflect() protoreflect.Message {
-	mi := &file_metadata_metadatapb_api_proto_msgTypes[41]
+	mi := &file_metadata_metadatapb_api_proto_msgTypes[45]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -2992,7 +3341,7 @@ func (x *JoinReply) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use JoinReply.ProtoReflect.Descriptor instead.
 func (*JoinReply) Descriptor() ([]byte, []int) {
-	return file_metadata_metadatapb_api_proto_rawDescGZIP(), []int{41}
+	return file_metadata_metadatapb_api_proto_rawDescGZIP(), []int{45}
 }
 
 type RemoveMemberRequest struct {
@@ -3004,7 +3353,7 @@ type RemoveMemberRequest struct {
 
 func (x *RemoveMemberRequest) Reset() {
 	*x = RemoveMemberRequest{}
-	mi := &file_metadata_metadatapb_api_proto_msgTypes[42]
+	mi := &file_metadata_metadatapb_api_proto_msgTypes[46]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -3016,7 +3365,7 @@ func (x *RemoveMemberRequest) String() string {
 func (*RemoveMemberRequest) ProtoMessage() {}
 
 func (x *RemoveMemberRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_metadata_metadatapb_api_proto_msgTypes[42]
+	mi := &file_metadata_metadatapb_api_proto_msgTypes[46]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -3029,7 +3378,7 @@ func (x *RemoveMemberRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use RemoveMemberRequest.ProtoReflect.Descriptor instead.
 func (*RemoveMemberRequest) Descriptor() ([]byte, []int) {
-	return file_metadata_metadatapb_api_proto_rawDescGZIP(), []int{42}
+	return file_metadata_metadatapb_api_proto_rawDescGZIP(), []int{46}
 }
 
 func (x *RemoveMemberRequest) GetId() string {
@@ -3047,7 +3396,7 @@ type RemoveMemberReply struct {
 
 func (x *RemoveMemberReply) Reset() {
 	*x = RemoveMemberReply{}
-	mi := &file_metadata_metadatapb_api_proto_msgTypes[43]
+	mi := &file_metadata_metadatapb_api_proto_msgTypes[47]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -3059,7 +3408,7 @@ func (x *RemoveMemberReply) String() string {
 func (*RemoveMemberReply) ProtoMessage() {}
 
 func (x *RemoveMemberReply) ProtoReflect() protoreflect.Message {
-	mi := &file_metadata_metadatapb_api_proto_msgTypes[43]
+	mi := &file_metadata_metadatapb_api_proto_msgTypes[47]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -3072,7 +3421,7 @@ func (x *RemoveMemberReply) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use RemoveMemberReply.ProtoReflect.Descriptor instead.
 func (*RemoveMemberReply) Descriptor() ([]byte, []int) {
-	return file_metadata_metadatapb_api_proto_rawDescGZIP(), []int{43}
+	return file_metadata_metadatapb_api_proto_rawDescGZIP(), []int{47}
 }
 
 type Problem struct {
@@ -3087,7 +3436,7 @@ type Problem struct {
 
 func (x *Problem) Reset() {
 	*x = Problem{}
-	mi := &file_metadata_metadatapb_api_proto_msgTypes[44]
+	mi := &file_metadata_metadatapb_api_proto_msgTypes[48]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -3099,7 +3448,7 @@ func (x *Problem) String() string {
 func (*Problem) ProtoMessage() {}
 
 func (x *Problem) ProtoReflect() protoreflect.Message {
-	mi := &file_metadata_metadatapb_api_proto_msgTypes[44]
+	mi := &file_metadata_metadatapb_api_proto_msgTypes[48]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -3112,7 +3461,7 @@ func (x *Problem) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Problem.ProtoReflect.Descriptor instead.
 func (*Problem) Descriptor() ([]byte, []int) {
-	return file_metadata_metadatapb_api_proto_rawDescGZIP(), []int{44}
+	return file_metadata_metadatapb_api_proto_rawDescGZIP(), []int{48}
 }
 
 func (x *Problem) GetSubject() string {
@@ -3155,7 +3504,7 @@ type VolumeStatus struct {
 
 func (x *VolumeStatus) Reset() {
 	*x = VolumeStatus{}
-	mi := &file_metadata_metadatapb_api_proto_msgTypes[45]
+	mi := &file_metadata_metadatapb_api_proto_msgTypes[49]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -3167,7 +3516,7 @@ func (x *VolumeStatus) String() string {
 func (*VolumeStatus) ProtoMessage() {}
 
 func (x *VolumeStatus) ProtoReflect() protoreflect.Message {
-	mi := &file_metadata_metadatapb_api_proto_msgTypes[45]
+	mi := &file_metadata_metadatapb_api_proto_msgTypes[49]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -3180,7 +3529,7 @@ func (x *VolumeStatus) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use VolumeStatus.ProtoReflect.Descriptor instead.
 func (*VolumeStatus) Descriptor() ([]byte, []int) {
-	return file_metadata_metadatapb_api_proto_rawDescGZIP(), []int{45}
+	return file_metadata_metadatapb_api_proto_rawDescGZIP(), []int{49}
 }
 
 func (x *VolumeStatus) GetVolume() *Volume {
@@ -3221,7 +3570,7 @@ type DamageReport struct {
 
 func (x *DamageReport) Reset() {
 	*x = DamageReport{}
-	mi := &file_metadata_metadatapb_api_proto_msgTypes[46]
+	mi := &file_metadata_metadatapb_api_proto_msgTypes[50]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -3233,7 +3582,7 @@ func (x *DamageReport) String() string {
 func (*DamageReport) ProtoMessage() {}
 
 func (x *DamageReport) ProtoReflect() protoreflect.Message {
-	mi := &file_metadata_metadatapb_api_proto_msgTypes[46]
+	mi := &file_metadata_metadatapb_api_proto_msgTypes[50]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -3246,7 +3595,7 @@ func (x *DamageReport) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use DamageReport.ProtoReflect.Descriptor instead.
 func (*DamageReport) Descriptor() ([]byte, []int) {
-	return file_metadata_metadatapb_api_proto_rawDescGZIP(), []int{46}
+	return file_metadata_metadatapb_api_proto_rawDescGZIP(), []int{50}
 }
 
 func (x *DamageReport) GetNode() string {
@@ -3271,7 +3620,7 @@ type StatusRequest struct {
 
 func (x *StatusRequest) Reset() {
 	*x = StatusRequest{}
-	mi := &file_metadata_metadatapb_api_proto_msgTypes[47]
+	mi := &file_metadata_metadatapb_api_proto_msgTypes[51]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -3283,7 +3632,7 @@ func (x *StatusRequest) String() string {
 func (*StatusRequest) ProtoMessage() {}
 
 func (x *StatusRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_metadata_metadatapb_api_proto_msgTypes[47]
+	mi := &file_metadata_metadatapb_api_proto_msgTypes[51]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -3296,7 +3645,7 @@ func (x *StatusRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use StatusRequest.ProtoReflect.Descriptor instead.
 func (*StatusRequest) Descriptor() ([]byte, []int) {
-	return file_metadata_metadatapb_api_proto_rawDescGZIP(), []int{47}
+	return file_metadata_metadatapb_api_proto_rawDescGZIP(), []int{51}
 }
 
 type StatusReply struct {
@@ -3313,7 +3662,7 @@ type StatusReply struct {
 
 func (x *StatusReply) Reset() {
 	*x = StatusReply{}
-	mi := &file_metadata_metadatapb_api_proto_msgTypes[48]
+	mi := &file_metadata_metadatapb_api_proto_msgTypes[52]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -3325,7 +3674,7 @@ func (x *StatusReply) String() string {
 func (*StatusReply) ProtoMessage() {}
 
 func (x *StatusReply) ProtoReflect() protoreflect.Message {
-	mi := &file_metadata_metadatapb_api_proto_msgTypes[48]
+	mi := &file_metadata_metadatapb_api_proto_msgTypes[52]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -3338,7 +3687,7 @@ func (x *StatusReply) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use StatusReply.ProtoReflect.Descriptor instead.
 func (*StatusReply) Descriptor() ([]byte, []int) {
-	return file_metadata_metadatapb_api_proto_rawDescGZIP(), []int{48}
+	return file_metadata_metadatapb_api_proto_rawDescGZIP(), []int{52}
 }
 
 func (x *StatusReply) GetCluster() []byte {
@@ -3413,7 +3762,7 @@ const file_metadata_metadatapb_api_proto_rawDesc = "" +
 	"\x03ref\x18\x01 \x01(\v2\x1f.sextant.metadata.v1.SegmentRefR\x03ref\x12\x14\n" +
 	"\x05state\x18\x02 \x01(\tR\x05state\x12\x10\n" +
 	"\x03lag\x18\x03 \x01(\x04R\x03lag\x12\x18\n" +
-	"\adamaged\x18\x04 \x01(\x04R\adamaged\"\xb9\x02\n" +
+	"\adamaged\x18\x04 \x01(\x04R\adamaged\"\xf2\x02\n" +
 	"\x10HeartbeatRequest\x12\x12\n" +
 	"\x04node\x18\x01 \x01(\tR\x04node\x12\x12\n" +
 	"\x04disk\x18\x02 \x01(\fR\x04disk\x12\x12\n" +
@@ -3425,11 +3774,41 @@ const file_metadata_metadatapb_api_proto_rawDesc = "" +
 	"\bsegments\x18\b \x03(\v2\".sextant.metadata.v1.SegmentReportR\bsegments\x129\n" +
 	"\adropped\x18\t \x03(\v2\x1f.sextant.metadata.v1.SegmentRefR\adropped\x12\x18\n" +
 	"\adamages\x18\n" +
-	" \x01(\x04R\adamages\"\x95\x01\n" +
+	" \x01(\x04R\adamages\x127\n" +
+	"\x06health\x18\v \x01(\v2\x1f.sextant.metadata.v1.DiskHealthR\x06health\"\xf0\x02\n" +
+	"\n" +
+	"DiskHealth\x12\x16\n" +
+	"\x06folder\x18\x01 \x01(\tR\x06folder\x12\x16\n" +
+	"\x06failed\x18\x02 \x01(\tR\x06failed\x12\x12\n" +
+	"\x04dead\x18\x03 \x01(\x04R\x04dead\x12\x1a\n" +
+	"\breserved\x18\x04 \x01(\x04R\breserved\x12\x12\n" +
+	"\x04free\x18\x05 \x01(\x04R\x04free\x12\x1a\n" +
+	"\bfullness\x18\x06 \x01(\rR\bfullness\x12!\n" +
+	"\findex_blocks\x18\a \x01(\x04R\vindexBlocks\x12\x1f\n" +
+	"\vindex_bytes\x18\b \x01(\x04R\n" +
+	"indexBytes\x12\x16\n" +
+	"\x06stalls\x18\t \x01(\x04R\x06stalls\x12(\n" +
+	"\x10longest_flush_ns\x18\n" +
+	" \x01(\x03R\x0elongestFlushNs\x12\x1a\n" +
+	"\bunmended\x18\v \x01(\x04R\bunmended\x120\n" +
+	"\x05scrub\x18\f \x01(\v2\x1a.sextant.metadata.v1.ScrubR\x05scrub\"\xec\x01\n" +
+	"\x05Scrub\x12\x18\n" +
+	"\arunning\x18\x01 \x01(\bR\arunning\x12\x12\n" +
+	"\x04done\x18\x02 \x01(\x04R\x04done\x12\x14\n" +
+	"\x05total\x18\x03 \x01(\x04R\x05total\x12\x14\n" +
+	"\x05found\x18\x04 \x01(\x04R\x05found\x12\x16\n" +
+	"\x06mended\x18\x05 \x01(\x04R\x06mended\x12\x16\n" +
+	"\x06passes\x18\x06 \x01(\x04R\x06passes\x12\x1d\n" +
+	"\n" +
+	"began_unix\x18\a \x01(\x03R\tbeganUnix\x12\x1d\n" +
+	"\n" +
+	"ended_unix\x18\b \x01(\x03R\tendedUnix\x12\x1b\n" +
+	"\tnext_unix\x18\t \x01(\x03R\bnextUnix\"\xab\x01\n" +
 	"\x0eHeartbeatReply\x12\x18\n" +
 	"\acluster\x18\x01 \x01(\fR\acluster\x124\n" +
 	"\x05state\x18\x02 \x01(\x0e2\x1e.sextant.metadata.v1.NodeStateR\x05state\x123\n" +
-	"\x04drop\x18\x03 \x03(\v2\x1f.sextant.metadata.v1.SegmentRefR\x04drop\"\xf5\x02\n" +
+	"\x04drop\x18\x03 \x03(\v2\x1f.sextant.metadata.v1.SegmentRefR\x04drop\x12\x14\n" +
+	"\x05scrub\x18\x04 \x01(\bR\x05scrub\"\xae\x03\n" +
 	"\x04Node\x12\x12\n" +
 	"\x04node\x18\x01 \x01(\tR\x04node\x12\x12\n" +
 	"\x04zone\x18\x02 \x01(\tR\x04zone\x12\x18\n" +
@@ -3446,7 +3825,8 @@ const file_metadata_metadatapb_api_proto_rawDesc = "" +
 	"\x04used\x18\f \x01(\x04R\x04used\x12\x12\n" +
 	"\x04live\x18\r \x01(\x04R\x04live\x12\x10\n" +
 	"\x03log\x18\x0e \x01(\x04R\x03log\x12\x18\n" +
-	"\adamaged\x18\x0f \x01(\x04R\adamaged\"&\n" +
+	"\adamaged\x18\x0f \x01(\x04R\adamaged\x127\n" +
+	"\x06health\x18\x10 \x01(\v2\x1f.sextant.metadata.v1.DiskHealthR\x06health\"&\n" +
 	"\x10ListNodesRequest\x12\x12\n" +
 	"\x04node\x18\x01 \x01(\tR\x04node\"A\n" +
 	"\x0eListNodesReply\x12/\n" +
@@ -3454,7 +3834,10 @@ const file_metadata_metadatapb_api_proto_rawDesc = "" +
 	"\x13SetNodeStateRequest\x12\x12\n" +
 	"\x04node\x18\x01 \x01(\tR\x04node\x124\n" +
 	"\x05state\x18\x02 \x01(\x0e2\x1e.sextant.metadata.v1.NodeStateR\x05state\"\x13\n" +
-	"\x11SetNodeStateReply\"\x8c\x04\n" +
+	"\x11SetNodeStateReply\"&\n" +
+	"\x10ScrubNodeRequest\x12\x12\n" +
+	"\x04node\x18\x01 \x01(\tR\x04node\"\x10\n" +
+	"\x0eScrubNodeReply\"\x8c\x04\n" +
 	"\x06Volume\x12\x0e\n" +
 	"\x02id\x18\x01 \x01(\fR\x02id\x12\x12\n" +
 	"\x04name\x18\x02 \x01(\tR\x04name\x12\x12\n" +
@@ -3647,18 +4030,20 @@ const file_metadata_metadatapb_api_proto_rawDesc = "" +
 	"\x16OPEN_STATE_UNSPECIFIED\x10\x00\x12\x15\n" +
 	"\x11OPEN_STATE_CLOSED\x10\x01\x12\x19\n" +
 	"\x15OPEN_STATE_RECOVERING\x10\x02\x12\x13\n" +
-	"\x0fOPEN_STATE_OPEN\x10\x03*\xa3\x01\n" +
+	"\x0fOPEN_STATE_OPEN\x10\x03*\xbb\x01\n" +
 	"\fSegmentState\x12\x1d\n" +
 	"\x19SEGMENT_STATE_UNSPECIFIED\x10\x00\x12\x1b\n" +
 	"\x17SEGMENT_STATE_STREAMING\x10\x01\x12\x19\n" +
 	"\x15SEGMENT_STATE_LAGGING\x10\x02\x12\x1d\n" +
 	"\x19SEGMENT_STATE_CATCHING_UP\x10\x03\x12\x1d\n" +
-	"\x19SEGMENT_STATE_UNREACHABLE\x10\x042\xb7\r\n" +
+	"\x19SEGMENT_STATE_UNREACHABLE\x10\x04\x12\x16\n" +
+	"\x12SEGMENT_STATE_FULL\x10\x052\x90\x0e\n" +
 	"\bMetadata\x12`\n" +
 	"\fRegisterNode\x12(.sextant.metadata.v1.RegisterNodeRequest\x1a&.sextant.metadata.v1.RegisterNodeReply\x12W\n" +
 	"\tHeartbeat\x12%.sextant.metadata.v1.HeartbeatRequest\x1a#.sextant.metadata.v1.HeartbeatReply\x12W\n" +
 	"\tListNodes\x12%.sextant.metadata.v1.ListNodesRequest\x1a#.sextant.metadata.v1.ListNodesReply\x12`\n" +
-	"\fSetNodeState\x12(.sextant.metadata.v1.SetNodeStateRequest\x1a&.sextant.metadata.v1.SetNodeStateReply\x12Z\n" +
+	"\fSetNodeState\x12(.sextant.metadata.v1.SetNodeStateRequest\x1a&.sextant.metadata.v1.SetNodeStateReply\x12W\n" +
+	"\tScrubNode\x12%.sextant.metadata.v1.ScrubNodeRequest\x1a#.sextant.metadata.v1.ScrubNodeReply\x12Z\n" +
 	"\fCreateVolume\x12(.sextant.metadata.v1.CreateVolumeRequest\x1a .sextant.metadata.v1.VolumeReply\x12]\n" +
 	"\vListVolumes\x12'.sextant.metadata.v1.ListVolumesRequest\x1a%.sextant.metadata.v1.ListVolumesReply\x12T\n" +
 	"\tGetVolume\x12%.sextant.metadata.v1.GetVolumeRequest\x1a .sextant.metadata.v1.VolumeReply\x12Z\n" +
@@ -3690,7 +4075,7 @@ func file_metadata_metadatapb_api_proto_rawDescGZIP() []byte {
 }
 
 var file_metadata_metadatapb_api_proto_enumTypes = make([]protoimpl.EnumInfo, 4)
-var file_metadata_metadatapb_api_proto_msgTypes = make([]protoimpl.MessageInfo, 51)
+var file_metadata_metadatapb_api_proto_msgTypes = make([]protoimpl.MessageInfo, 55)
 var file_metadata_metadatapb_api_proto_goTypes = []any{
 	(ErrorKind)(0),              // 0: sextant.metadata.v1.ErrorKind
 	(NodeState)(0),              // 1: sextant.metadata.v1.NodeState
@@ -3702,127 +4087,136 @@ var file_metadata_metadatapb_api_proto_goTypes = []any{
 	(*SegmentRef)(nil),          // 7: sextant.metadata.v1.SegmentRef
 	(*SegmentReport)(nil),       // 8: sextant.metadata.v1.SegmentReport
 	(*HeartbeatRequest)(nil),    // 9: sextant.metadata.v1.HeartbeatRequest
-	(*HeartbeatReply)(nil),      // 10: sextant.metadata.v1.HeartbeatReply
-	(*Node)(nil),                // 11: sextant.metadata.v1.Node
-	(*ListNodesRequest)(nil),    // 12: sextant.metadata.v1.ListNodesRequest
-	(*ListNodesReply)(nil),      // 13: sextant.metadata.v1.ListNodesReply
-	(*SetNodeStateRequest)(nil), // 14: sextant.metadata.v1.SetNodeStateRequest
-	(*SetNodeStateReply)(nil),   // 15: sextant.metadata.v1.SetNodeStateReply
-	(*Volume)(nil),              // 16: sextant.metadata.v1.Volume
-	(*CreateVolumeRequest)(nil), // 17: sextant.metadata.v1.CreateVolumeRequest
-	(*VolumeReply)(nil),         // 18: sextant.metadata.v1.VolumeReply
-	(*ListVolumesRequest)(nil),  // 19: sextant.metadata.v1.ListVolumesRequest
-	(*ListVolumesReply)(nil),    // 20: sextant.metadata.v1.ListVolumesReply
-	(*GetVolumeRequest)(nil),    // 21: sextant.metadata.v1.GetVolumeRequest
-	(*ResizeVolumeRequest)(nil), // 22: sextant.metadata.v1.ResizeVolumeRequest
-	(*DeleteVolumeRequest)(nil), // 23: sextant.metadata.v1.DeleteVolumeRequest
-	(*DeleteVolumeReply)(nil),   // 24: sextant.metadata.v1.DeleteVolumeReply
-	(*OpenVolumeRequest)(nil),   // 25: sextant.metadata.v1.OpenVolumeRequest
-	(*OpenVolumeReply)(nil),     // 26: sextant.metadata.v1.OpenVolumeReply
-	(*OpenDoneRequest)(nil),     // 27: sextant.metadata.v1.OpenDoneRequest
-	(*OpenDoneReply)(nil),       // 28: sextant.metadata.v1.OpenDoneReply
-	(*CloseVolumeRequest)(nil),  // 29: sextant.metadata.v1.CloseVolumeRequest
-	(*CloseVolumeReply)(nil),    // 30: sextant.metadata.v1.CloseVolumeReply
-	(*SegmentHealth)(nil),       // 31: sextant.metadata.v1.SegmentHealth
-	(*RenewLeaseRequest)(nil),   // 32: sextant.metadata.v1.RenewLeaseRequest
-	(*RenewLeaseReply)(nil),     // 33: sextant.metadata.v1.RenewLeaseReply
-	(*NodeRef)(nil),             // 34: sextant.metadata.v1.NodeRef
-	(*Segment)(nil),             // 35: sextant.metadata.v1.Segment
-	(*QuorumSet)(nil),           // 36: sextant.metadata.v1.QuorumSet
-	(*PG)(nil),                  // 37: sextant.metadata.v1.PG
-	(*EnsurePGRequest)(nil),     // 38: sextant.metadata.v1.EnsurePGRequest
-	(*ListPGsRequest)(nil),      // 39: sextant.metadata.v1.ListPGsRequest
-	(*PGsReply)(nil),            // 40: sextant.metadata.v1.PGsReply
-	(*Member)(nil),              // 41: sextant.metadata.v1.Member
-	(*ClusterInfoRequest)(nil),  // 42: sextant.metadata.v1.ClusterInfoRequest
-	(*ClusterInfoReply)(nil),    // 43: sextant.metadata.v1.ClusterInfoReply
-	(*JoinRequest)(nil),         // 44: sextant.metadata.v1.JoinRequest
-	(*JoinReply)(nil),           // 45: sextant.metadata.v1.JoinReply
-	(*RemoveMemberRequest)(nil), // 46: sextant.metadata.v1.RemoveMemberRequest
-	(*RemoveMemberReply)(nil),   // 47: sextant.metadata.v1.RemoveMemberReply
-	(*Problem)(nil),             // 48: sextant.metadata.v1.Problem
-	(*VolumeStatus)(nil),        // 49: sextant.metadata.v1.VolumeStatus
-	(*DamageReport)(nil),        // 50: sextant.metadata.v1.DamageReport
-	(*StatusRequest)(nil),       // 51: sextant.metadata.v1.StatusRequest
-	(*StatusReply)(nil),         // 52: sextant.metadata.v1.StatusReply
-	nil,                         // 53: sextant.metadata.v1.RenewLeaseRequest.CountersEntry
-	nil,                         // 54: sextant.metadata.v1.VolumeStatus.CountersEntry
+	(*DiskHealth)(nil),          // 10: sextant.metadata.v1.DiskHealth
+	(*Scrub)(nil),               // 11: sextant.metadata.v1.Scrub
+	(*HeartbeatReply)(nil),      // 12: sextant.metadata.v1.HeartbeatReply
+	(*Node)(nil),                // 13: sextant.metadata.v1.Node
+	(*ListNodesRequest)(nil),    // 14: sextant.metadata.v1.ListNodesRequest
+	(*ListNodesReply)(nil),      // 15: sextant.metadata.v1.ListNodesReply
+	(*SetNodeStateRequest)(nil), // 16: sextant.metadata.v1.SetNodeStateRequest
+	(*SetNodeStateReply)(nil),   // 17: sextant.metadata.v1.SetNodeStateReply
+	(*ScrubNodeRequest)(nil),    // 18: sextant.metadata.v1.ScrubNodeRequest
+	(*ScrubNodeReply)(nil),      // 19: sextant.metadata.v1.ScrubNodeReply
+	(*Volume)(nil),              // 20: sextant.metadata.v1.Volume
+	(*CreateVolumeRequest)(nil), // 21: sextant.metadata.v1.CreateVolumeRequest
+	(*VolumeReply)(nil),         // 22: sextant.metadata.v1.VolumeReply
+	(*ListVolumesRequest)(nil),  // 23: sextant.metadata.v1.ListVolumesRequest
+	(*ListVolumesReply)(nil),    // 24: sextant.metadata.v1.ListVolumesReply
+	(*GetVolumeRequest)(nil),    // 25: sextant.metadata.v1.GetVolumeRequest
+	(*ResizeVolumeRequest)(nil), // 26: sextant.metadata.v1.ResizeVolumeRequest
+	(*DeleteVolumeRequest)(nil), // 27: sextant.metadata.v1.DeleteVolumeRequest
+	(*DeleteVolumeReply)(nil),   // 28: sextant.metadata.v1.DeleteVolumeReply
+	(*OpenVolumeRequest)(nil),   // 29: sextant.metadata.v1.OpenVolumeRequest
+	(*OpenVolumeReply)(nil),     // 30: sextant.metadata.v1.OpenVolumeReply
+	(*OpenDoneRequest)(nil),     // 31: sextant.metadata.v1.OpenDoneRequest
+	(*OpenDoneReply)(nil),       // 32: sextant.metadata.v1.OpenDoneReply
+	(*CloseVolumeRequest)(nil),  // 33: sextant.metadata.v1.CloseVolumeRequest
+	(*CloseVolumeReply)(nil),    // 34: sextant.metadata.v1.CloseVolumeReply
+	(*SegmentHealth)(nil),       // 35: sextant.metadata.v1.SegmentHealth
+	(*RenewLeaseRequest)(nil),   // 36: sextant.metadata.v1.RenewLeaseRequest
+	(*RenewLeaseReply)(nil),     // 37: sextant.metadata.v1.RenewLeaseReply
+	(*NodeRef)(nil),             // 38: sextant.metadata.v1.NodeRef
+	(*Segment)(nil),             // 39: sextant.metadata.v1.Segment
+	(*QuorumSet)(nil),           // 40: sextant.metadata.v1.QuorumSet
+	(*PG)(nil),                  // 41: sextant.metadata.v1.PG
+	(*EnsurePGRequest)(nil),     // 42: sextant.metadata.v1.EnsurePGRequest
+	(*ListPGsRequest)(nil),      // 43: sextant.metadata.v1.ListPGsRequest
+	(*PGsReply)(nil),            // 44: sextant.metadata.v1.PGsReply
+	(*Member)(nil),              // 45: sextant.metadata.v1.Member
+	(*ClusterInfoRequest)(nil),  // 46: sextant.metadata.v1.ClusterInfoRequest
+	(*ClusterInfoReply)(nil),    // 47: sextant.metadata.v1.ClusterInfoReply
+	(*JoinRequest)(nil),         // 48: sextant.metadata.v1.JoinRequest
+	(*JoinReply)(nil),           // 49: sextant.metadata.v1.JoinReply
+	(*RemoveMemberRequest)(nil), // 50: sextant.metadata.v1.RemoveMemberRequest
+	(*RemoveMemberReply)(nil),   // 51: sextant.metadata.v1.RemoveMemberReply
+	(*Problem)(nil),             // 52: sextant.metadata.v1.Problem
+	(*VolumeStatus)(nil),        // 53: sextant.metadata.v1.VolumeStatus
+	(*DamageReport)(nil),        // 54: sextant.metadata.v1.DamageReport
+	(*StatusRequest)(nil),       // 55: sextant.metadata.v1.StatusRequest
+	(*StatusReply)(nil),         // 56: sextant.metadata.v1.StatusReply
+	nil,                         // 57: sextant.metadata.v1.RenewLeaseRequest.CountersEntry
+	nil,                         // 58: sextant.metadata.v1.VolumeStatus.CountersEntry
 }
 var file_metadata_metadatapb_api_proto_depIdxs = []int32{
 	0,  // 0: sextant.metadata.v1.ErrorDetail.kind:type_name -> sextant.metadata.v1.ErrorKind
 	7,  // 1: sextant.metadata.v1.SegmentReport.ref:type_name -> sextant.metadata.v1.SegmentRef
 	8,  // 2: sextant.metadata.v1.HeartbeatRequest.segments:type_name -> sextant.metadata.v1.SegmentReport
 	7,  // 3: sextant.metadata.v1.HeartbeatRequest.dropped:type_name -> sextant.metadata.v1.SegmentRef
-	1,  // 4: sextant.metadata.v1.HeartbeatReply.state:type_name -> sextant.metadata.v1.NodeState
-	7,  // 5: sextant.metadata.v1.HeartbeatReply.drop:type_name -> sextant.metadata.v1.SegmentRef
-	1,  // 6: sextant.metadata.v1.Node.state:type_name -> sextant.metadata.v1.NodeState
-	11, // 7: sextant.metadata.v1.ListNodesReply.nodes:type_name -> sextant.metadata.v1.Node
-	1,  // 8: sextant.metadata.v1.SetNodeStateRequest.state:type_name -> sextant.metadata.v1.NodeState
-	2,  // 9: sextant.metadata.v1.Volume.open_state:type_name -> sextant.metadata.v1.OpenState
-	16, // 10: sextant.metadata.v1.VolumeReply.volume:type_name -> sextant.metadata.v1.Volume
-	16, // 11: sextant.metadata.v1.ListVolumesReply.volumes:type_name -> sextant.metadata.v1.Volume
-	16, // 12: sextant.metadata.v1.OpenVolumeReply.volume:type_name -> sextant.metadata.v1.Volume
-	3,  // 13: sextant.metadata.v1.SegmentHealth.state:type_name -> sextant.metadata.v1.SegmentState
-	31, // 14: sextant.metadata.v1.RenewLeaseRequest.unhealthy:type_name -> sextant.metadata.v1.SegmentHealth
-	53, // 15: sextant.metadata.v1.RenewLeaseRequest.counters:type_name -> sextant.metadata.v1.RenewLeaseRequest.CountersEntry
-	35, // 16: sextant.metadata.v1.PG.segments:type_name -> sextant.metadata.v1.Segment
-	36, // 17: sextant.metadata.v1.PG.sets:type_name -> sextant.metadata.v1.QuorumSet
-	34, // 18: sextant.metadata.v1.PGsReply.nodes:type_name -> sextant.metadata.v1.NodeRef
-	37, // 19: sextant.metadata.v1.PGsReply.pgs:type_name -> sextant.metadata.v1.PG
-	41, // 20: sextant.metadata.v1.ClusterInfoReply.members:type_name -> sextant.metadata.v1.Member
-	41, // 21: sextant.metadata.v1.JoinRequest.member:type_name -> sextant.metadata.v1.Member
-	16, // 22: sextant.metadata.v1.VolumeStatus.volume:type_name -> sextant.metadata.v1.Volume
-	31, // 23: sextant.metadata.v1.VolumeStatus.unhealthy:type_name -> sextant.metadata.v1.SegmentHealth
-	54, // 24: sextant.metadata.v1.VolumeStatus.counters:type_name -> sextant.metadata.v1.VolumeStatus.CountersEntry
-	8,  // 25: sextant.metadata.v1.DamageReport.segment:type_name -> sextant.metadata.v1.SegmentReport
-	41, // 26: sextant.metadata.v1.StatusReply.members:type_name -> sextant.metadata.v1.Member
-	11, // 27: sextant.metadata.v1.StatusReply.nodes:type_name -> sextant.metadata.v1.Node
-	49, // 28: sextant.metadata.v1.StatusReply.volumes:type_name -> sextant.metadata.v1.VolumeStatus
-	50, // 29: sextant.metadata.v1.StatusReply.damage:type_name -> sextant.metadata.v1.DamageReport
-	48, // 30: sextant.metadata.v1.StatusReply.problems:type_name -> sextant.metadata.v1.Problem
-	5,  // 31: sextant.metadata.v1.Metadata.RegisterNode:input_type -> sextant.metadata.v1.RegisterNodeRequest
-	9,  // 32: sextant.metadata.v1.Metadata.Heartbeat:input_type -> sextant.metadata.v1.HeartbeatRequest
-	12, // 33: sextant.metadata.v1.Metadata.ListNodes:input_type -> sextant.metadata.v1.ListNodesRequest
-	14, // 34: sextant.metadata.v1.Metadata.SetNodeState:input_type -> sextant.metadata.v1.SetNodeStateRequest
-	17, // 35: sextant.metadata.v1.Metadata.CreateVolume:input_type -> sextant.metadata.v1.CreateVolumeRequest
-	19, // 36: sextant.metadata.v1.Metadata.ListVolumes:input_type -> sextant.metadata.v1.ListVolumesRequest
-	21, // 37: sextant.metadata.v1.Metadata.GetVolume:input_type -> sextant.metadata.v1.GetVolumeRequest
-	22, // 38: sextant.metadata.v1.Metadata.ResizeVolume:input_type -> sextant.metadata.v1.ResizeVolumeRequest
-	23, // 39: sextant.metadata.v1.Metadata.DeleteVolume:input_type -> sextant.metadata.v1.DeleteVolumeRequest
-	25, // 40: sextant.metadata.v1.Metadata.OpenVolume:input_type -> sextant.metadata.v1.OpenVolumeRequest
-	27, // 41: sextant.metadata.v1.Metadata.OpenDone:input_type -> sextant.metadata.v1.OpenDoneRequest
-	29, // 42: sextant.metadata.v1.Metadata.CloseVolume:input_type -> sextant.metadata.v1.CloseVolumeRequest
-	32, // 43: sextant.metadata.v1.Metadata.RenewLease:input_type -> sextant.metadata.v1.RenewLeaseRequest
-	38, // 44: sextant.metadata.v1.Metadata.EnsurePG:input_type -> sextant.metadata.v1.EnsurePGRequest
-	39, // 45: sextant.metadata.v1.Metadata.ListPGs:input_type -> sextant.metadata.v1.ListPGsRequest
-	51, // 46: sextant.metadata.v1.Metadata.Status:input_type -> sextant.metadata.v1.StatusRequest
-	42, // 47: sextant.metadata.v1.Metadata.ClusterInfo:input_type -> sextant.metadata.v1.ClusterInfoRequest
-	44, // 48: sextant.metadata.v1.Metadata.Join:input_type -> sextant.metadata.v1.JoinRequest
-	46, // 49: sextant.metadata.v1.Metadata.RemoveMember:input_type -> sextant.metadata.v1.RemoveMemberRequest
-	6,  // 50: sextant.metadata.v1.Metadata.RegisterNode:output_type -> sextant.metadata.v1.RegisterNodeReply
-	10, // 51: sextant.metadata.v1.Metadata.Heartbeat:output_type -> sextant.metadata.v1.HeartbeatReply
-	13, // 52: sextant.metadata.v1.Metadata.ListNodes:output_type -> sextant.metadata.v1.ListNodesReply
-	15, // 53: sextant.metadata.v1.Metadata.SetNodeState:output_type -> sextant.metadata.v1.SetNodeStateReply
-	18, // 54: sextant.metadata.v1.Metadata.CreateVolume:output_type -> sextant.metadata.v1.VolumeReply
-	20, // 55: sextant.metadata.v1.Metadata.ListVolumes:output_type -> sextant.metadata.v1.ListVolumesReply
-	18, // 56: sextant.metadata.v1.Metadata.GetVolume:output_type -> sextant.metadata.v1.VolumeReply
-	18, // 57: sextant.metadata.v1.Metadata.ResizeVolume:output_type -> sextant.metadata.v1.VolumeReply
-	24, // 58: sextant.metadata.v1.Metadata.DeleteVolume:output_type -> sextant.metadata.v1.DeleteVolumeReply
-	26, // 59: sextant.metadata.v1.Metadata.OpenVolume:output_type -> sextant.metadata.v1.OpenVolumeReply
-	28, // 60: sextant.metadata.v1.Metadata.OpenDone:output_type -> sextant.metadata.v1.OpenDoneReply
-	30, // 61: sextant.metadata.v1.Metadata.CloseVolume:output_type -> sextant.metadata.v1.CloseVolumeReply
-	33, // 62: sextant.metadata.v1.Metadata.RenewLease:output_type -> sextant.metadata.v1.RenewLeaseReply
-	40, // 63: sextant.metadata.v1.Metadata.EnsurePG:output_type -> sextant.metadata.v1.PGsReply
-	40, // 64: sextant.metadata.v1.Metadata.ListPGs:output_type -> sextant.metadata.v1.PGsReply
-	52, // 65: sextant.metadata.v1.Metadata.Status:output_type -> sextant.metadata.v1.StatusReply
-	43, // 66: sextant.metadata.v1.Metadata.ClusterInfo:output_type -> sextant.metadata.v1.ClusterInfoReply
-	45, // 67: sextant.metadata.v1.Metadata.Join:output_type -> sextant.metadata.v1.JoinReply
-	47, // 68: sextant.metadata.v1.Metadata.RemoveMember:output_type -> sextant.metadata.v1.RemoveMemberReply
-	50, // [50:69] is the sub-list for method output_type
-	31, // [31:50] is the sub-list for method input_type
-	31, // [31:31] is the sub-list for extension type_name
-	31, // [31:31] is the sub-list for extension extendee
-	0,  // [0:31] is the sub-list for field type_name
+	10, // 4: sextant.metadata.v1.HeartbeatRequest.health:type_name -> sextant.metadata.v1.DiskHealth
+	11, // 5: sextant.metadata.v1.DiskHealth.scrub:type_name -> sextant.metadata.v1.Scrub
+	1,  // 6: sextant.metadata.v1.HeartbeatReply.state:type_name -> sextant.metadata.v1.NodeState
+	7,  // 7: sextant.metadata.v1.HeartbeatReply.drop:type_name -> sextant.metadata.v1.SegmentRef
+	1,  // 8: sextant.metadata.v1.Node.state:type_name -> sextant.metadata.v1.NodeState
+	10, // 9: sextant.metadata.v1.Node.health:type_name -> sextant.metadata.v1.DiskHealth
+	13, // 10: sextant.metadata.v1.ListNodesReply.nodes:type_name -> sextant.metadata.v1.Node
+	1,  // 11: sextant.metadata.v1.SetNodeStateRequest.state:type_name -> sextant.metadata.v1.NodeState
+	2,  // 12: sextant.metadata.v1.Volume.open_state:type_name -> sextant.metadata.v1.OpenState
+	20, // 13: sextant.metadata.v1.VolumeReply.volume:type_name -> sextant.metadata.v1.Volume
+	20, // 14: sextant.metadata.v1.ListVolumesReply.volumes:type_name -> sextant.metadata.v1.Volume
+	20, // 15: sextant.metadata.v1.OpenVolumeReply.volume:type_name -> sextant.metadata.v1.Volume
+	3,  // 16: sextant.metadata.v1.SegmentHealth.state:type_name -> sextant.metadata.v1.SegmentState
+	35, // 17: sextant.metadata.v1.RenewLeaseRequest.unhealthy:type_name -> sextant.metadata.v1.SegmentHealth
+	57, // 18: sextant.metadata.v1.RenewLeaseRequest.counters:type_name -> sextant.metadata.v1.RenewLeaseRequest.CountersEntry
+	39, // 19: sextant.metadata.v1.PG.segments:type_name -> sextant.metadata.v1.Segment
+	40, // 20: sextant.metadata.v1.PG.sets:type_name -> sextant.metadata.v1.QuorumSet
+	38, // 21: sextant.metadata.v1.PGsReply.nodes:type_name -> sextant.metadata.v1.NodeRef
+	41, // 22: sextant.metadata.v1.PGsReply.pgs:type_name -> sextant.metadata.v1.PG
+	45, // 23: sextant.metadata.v1.ClusterInfoReply.members:type_name -> sextant.metadata.v1.Member
+	45, // 24: sextant.metadata.v1.JoinRequest.member:type_name -> sextant.metadata.v1.Member
+	20, // 25: sextant.metadata.v1.VolumeStatus.volume:type_name -> sextant.metadata.v1.Volume
+	35, // 26: sextant.metadata.v1.VolumeStatus.unhealthy:type_name -> sextant.metadata.v1.SegmentHealth
+	58, // 27: sextant.metadata.v1.VolumeStatus.counters:type_name -> sextant.metadata.v1.VolumeStatus.CountersEntry
+	8,  // 28: sextant.metadata.v1.DamageReport.segment:type_name -> sextant.metadata.v1.SegmentReport
+	45, // 29: sextant.metadata.v1.StatusReply.members:type_name -> sextant.metadata.v1.Member
+	13, // 30: sextant.metadata.v1.StatusReply.nodes:type_name -> sextant.metadata.v1.Node
+	53, // 31: sextant.metadata.v1.StatusReply.volumes:type_name -> sextant.metadata.v1.VolumeStatus
+	54, // 32: sextant.metadata.v1.StatusReply.damage:type_name -> sextant.metadata.v1.DamageReport
+	52, // 33: sextant.metadata.v1.StatusReply.problems:type_name -> sextant.metadata.v1.Problem
+	5,  // 34: sextant.metadata.v1.Metadata.RegisterNode:input_type -> sextant.metadata.v1.RegisterNodeRequest
+	9,  // 35: sextant.metadata.v1.Metadata.Heartbeat:input_type -> sextant.metadata.v1.HeartbeatRequest
+	14, // 36: sextant.metadata.v1.Metadata.ListNodes:input_type -> sextant.metadata.v1.ListNodesRequest
+	16, // 37: sextant.metadata.v1.Metadata.SetNodeState:input_type -> sextant.metadata.v1.SetNodeStateRequest
+	18, // 38: sextant.metadata.v1.Metadata.ScrubNode:input_type -> sextant.metadata.v1.ScrubNodeRequest
+	21, // 39: sextant.metadata.v1.Metadata.CreateVolume:input_type -> sextant.metadata.v1.CreateVolumeRequest
+	23, // 40: sextant.metadata.v1.Metadata.ListVolumes:input_type -> sextant.metadata.v1.ListVolumesRequest
+	25, // 41: sextant.metadata.v1.Metadata.GetVolume:input_type -> sextant.metadata.v1.GetVolumeRequest
+	26, // 42: sextant.metadata.v1.Metadata.ResizeVolume:input_type -> sextant.metadata.v1.ResizeVolumeRequest
+	27, // 43: sextant.metadata.v1.Metadata.DeleteVolume:input_type -> sextant.metadata.v1.DeleteVolumeRequest
+	29, // 44: sextant.metadata.v1.Metadata.OpenVolume:input_type -> sextant.metadata.v1.OpenVolumeRequest
+	31, // 45: sextant.metadata.v1.Metadata.OpenDone:input_type -> sextant.metadata.v1.OpenDoneRequest
+	33, // 46: sextant.metadata.v1.Metadata.CloseVolume:input_type -> sextant.metadata.v1.CloseVolumeRequest
+	36, // 47: sextant.metadata.v1.Metadata.RenewLease:input_type -> sextant.metadata.v1.RenewLeaseRequest
+	42, // 48: sextant.metadata.v1.Metadata.EnsurePG:input_type -> sextant.metadata.v1.EnsurePGRequest
+	43, // 49: sextant.metadata.v1.Metadata.ListPGs:input_type -> sextant.metadata.v1.ListPGsRequest
+	55, // 50: sextant.metadata.v1.Metadata.Status:input_type -> sextant.metadata.v1.StatusRequest
+	46, // 51: sextant.metadata.v1.Metadata.ClusterInfo:input_type -> sextant.metadata.v1.ClusterInfoRequest
+	48, // 52: sextant.metadata.v1.Metadata.Join:input_type -> sextant.metadata.v1.JoinRequest
+	50, // 53: sextant.metadata.v1.Metadata.RemoveMember:input_type -> sextant.metadata.v1.RemoveMemberRequest
+	6,  // 54: sextant.metadata.v1.Metadata.RegisterNode:output_type -> sextant.metadata.v1.RegisterNodeReply
+	12, // 55: sextant.metadata.v1.Metadata.Heartbeat:output_type -> sextant.metadata.v1.HeartbeatReply
+	15, // 56: sextant.metadata.v1.Metadata.ListNodes:output_type -> sextant.metadata.v1.ListNodesReply
+	17, // 57: sextant.metadata.v1.Metadata.SetNodeState:output_type -> sextant.metadata.v1.SetNodeStateReply
+	19, // 58: sextant.metadata.v1.Metadata.ScrubNode:output_type -> sextant.metadata.v1.ScrubNodeReply
+	22, // 59: sextant.metadata.v1.Metadata.CreateVolume:output_type -> sextant.metadata.v1.VolumeReply
+	24, // 60: sextant.metadata.v1.Metadata.ListVolumes:output_type -> sextant.metadata.v1.ListVolumesReply
+	22, // 61: sextant.metadata.v1.Metadata.GetVolume:output_type -> sextant.metadata.v1.VolumeReply
+	22, // 62: sextant.metadata.v1.Metadata.ResizeVolume:output_type -> sextant.metadata.v1.VolumeReply
+	28, // 63: sextant.metadata.v1.Metadata.DeleteVolume:output_type -> sextant.metadata.v1.DeleteVolumeReply
+	30, // 64: sextant.metadata.v1.Metadata.OpenVolume:output_type -> sextant.metadata.v1.OpenVolumeReply
+	32, // 65: sextant.metadata.v1.Metadata.OpenDone:output_type -> sextant.metadata.v1.OpenDoneReply
+	34, // 66: sextant.metadata.v1.Metadata.CloseVolume:output_type -> sextant.metadata.v1.CloseVolumeReply
+	37, // 67: sextant.metadata.v1.Metadata.RenewLease:output_type -> sextant.metadata.v1.RenewLeaseReply
+	44, // 68: sextant.metadata.v1.Metadata.EnsurePG:output_type -> sextant.metadata.v1.PGsReply
+	44, // 69: sextant.metadata.v1.Metadata.ListPGs:output_type -> sextant.metadata.v1.PGsReply
+	56, // 70: sextant.metadata.v1.Metadata.Status:output_type -> sextant.metadata.v1.StatusReply
+	47, // 71: sextant.metadata.v1.Metadata.ClusterInfo:output_type -> sextant.metadata.v1.ClusterInfoReply
+	49, // 72: sextant.metadata.v1.Metadata.Join:output_type -> sextant.metadata.v1.JoinReply
+	51, // 73: sextant.metadata.v1.Metadata.RemoveMember:output_type -> sextant.metadata.v1.RemoveMemberReply
+	54, // [54:74] is the sub-list for method output_type
+	34, // [34:54] is the sub-list for method input_type
+	34, // [34:34] is the sub-list for extension type_name
+	34, // [34:34] is the sub-list for extension extendee
+	0,  // [0:34] is the sub-list for field type_name
 }
 
 func init() { file_metadata_metadatapb_api_proto_init() }
@@ -3836,7 +4230,7 @@ func file_metadata_metadatapb_api_proto_init() {
 			GoPackagePath: reflect.TypeOf(x{}).PkgPath(),
 			RawDescriptor: unsafe.Slice(unsafe.StringData(file_metadata_metadatapb_api_proto_rawDesc), len(file_metadata_metadatapb_api_proto_rawDesc)),
 			NumEnums:      4,
-			NumMessages:   51,
+			NumMessages:   55,
 			NumExtensions: 0,
 			NumServices:   1,
 		},

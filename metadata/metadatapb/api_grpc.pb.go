@@ -33,6 +33,7 @@ const (
 	Metadata_Heartbeat_FullMethodName    = "/sextant.metadata.v1.Metadata/Heartbeat"
 	Metadata_ListNodes_FullMethodName    = "/sextant.metadata.v1.Metadata/ListNodes"
 	Metadata_SetNodeState_FullMethodName = "/sextant.metadata.v1.Metadata/SetNodeState"
+	Metadata_ScrubNode_FullMethodName    = "/sextant.metadata.v1.Metadata/ScrubNode"
 	Metadata_CreateVolume_FullMethodName = "/sextant.metadata.v1.Metadata/CreateVolume"
 	Metadata_ListVolumes_FullMethodName  = "/sextant.metadata.v1.Metadata/ListVolumes"
 	Metadata_GetVolume_FullMethodName    = "/sextant.metadata.v1.Metadata/GetVolume"
@@ -59,6 +60,7 @@ type MetadataClient interface {
 	Heartbeat(ctx context.Context, in *HeartbeatRequest, opts ...grpc.CallOption) (*HeartbeatReply, error)
 	ListNodes(ctx context.Context, in *ListNodesRequest, opts ...grpc.CallOption) (*ListNodesReply, error)
 	SetNodeState(ctx context.Context, in *SetNodeStateRequest, opts ...grpc.CallOption) (*SetNodeStateReply, error)
+	ScrubNode(ctx context.Context, in *ScrubNodeRequest, opts ...grpc.CallOption) (*ScrubNodeReply, error)
 	// Volumes.
 	CreateVolume(ctx context.Context, in *CreateVolumeRequest, opts ...grpc.CallOption) (*VolumeReply, error)
 	ListVolumes(ctx context.Context, in *ListVolumesRequest, opts ...grpc.CallOption) (*ListVolumesReply, error)
@@ -122,6 +124,16 @@ func (c *metadataClient) SetNodeState(ctx context.Context, in *SetNodeStateReque
 	cOpts := append([]grpc.CallOption{grpc.StaticMethod()}, opts...)
 	out := new(SetNodeStateReply)
 	err := c.cc.Invoke(ctx, Metadata_SetNodeState_FullMethodName, in, out, cOpts...)
+	if err != nil {
+		return nil, err
+	}
+	return out, nil
+}
+
+func (c *metadataClient) ScrubNode(ctx context.Context, in *ScrubNodeRequest, opts ...grpc.CallOption) (*ScrubNodeReply, error) {
+	cOpts := append([]grpc.CallOption{grpc.StaticMethod()}, opts...)
+	out := new(ScrubNodeReply)
+	err := c.cc.Invoke(ctx, Metadata_ScrubNode_FullMethodName, in, out, cOpts...)
 	if err != nil {
 		return nil, err
 	}
@@ -287,6 +299,7 @@ type MetadataServer interface {
 	Heartbeat(context.Context, *HeartbeatRequest) (*HeartbeatReply, error)
 	ListNodes(context.Context, *ListNodesRequest) (*ListNodesReply, error)
 	SetNodeState(context.Context, *SetNodeStateRequest) (*SetNodeStateReply, error)
+	ScrubNode(context.Context, *ScrubNodeRequest) (*ScrubNodeReply, error)
 	// Volumes.
 	CreateVolume(context.Context, *CreateVolumeRequest) (*VolumeReply, error)
 	ListVolumes(context.Context, *ListVolumesRequest) (*ListVolumesReply, error)
@@ -327,6 +340,9 @@ func (UnimplementedMetadataServer) ListNodes(context.Context, *ListNodesRequest)
 }
 func (UnimplementedMetadataServer) SetNodeState(context.Context, *SetNodeStateRequest) (*SetNodeStateReply, error) {
 	return nil, status.Error(codes.Unimplemented, "method SetNodeState not implemented")
+}
+func (UnimplementedMetadataServer) ScrubNode(context.Context, *ScrubNodeRequest) (*ScrubNodeReply, error) {
+	return nil, status.Error(codes.Unimplemented, "method ScrubNode not implemented")
 }
 func (UnimplementedMetadataServer) CreateVolume(context.Context, *CreateVolumeRequest) (*VolumeReply, error) {
 	return nil, status.Error(codes.Unimplemented, "method CreateVolume not implemented")
@@ -462,6 +478,24 @@ func _Metadata_SetNodeState_Handler(srv interface{}, ctx context.Context, dec fu
 	}
 	handler := func(ctx context.Context, req interface{}) (interface{}, error) {
 		return srv.(MetadataServer).SetNodeState(ctx, req.(*SetNodeStateRequest))
+	}
+	return interceptor(ctx, in, info, handler)
+}
+
+func _Metadata_ScrubNode_Handler(srv interface{}, ctx context.Context, dec func(interface{}) error, interceptor grpc.UnaryServerInterceptor) (interface{}, error) {
+	in := new(ScrubNodeRequest)
+	if err := dec(in); err != nil {
+		return nil, err
+	}
+	if interceptor == nil {
+		return srv.(MetadataServer).ScrubNode(ctx, in)
+	}
+	info := &grpc.UnaryServerInfo{
+		Server:     srv,
+		FullMethod: Metadata_ScrubNode_FullMethodName,
+	}
+	handler := func(ctx context.Context, req interface{}) (interface{}, error) {
+		return srv.(MetadataServer).ScrubNode(ctx, req.(*ScrubNodeRequest))
 	}
 	return interceptor(ctx, in, info, handler)
 }
@@ -758,6 +792,10 @@ var Metadata_ServiceDesc = grpc.ServiceDesc{
 		{
 			MethodName: "SetNodeState",
 			Handler:    _Metadata_SetNodeState_Handler,
+		},
+		{
+			MethodName: "ScrubNode",
+			Handler:    _Metadata_ScrubNode_Handler,
 		},
 		{
 			MethodName: "CreateVolume",

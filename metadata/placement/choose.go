@@ -88,7 +88,7 @@ func byZone(nodes []metadata.Node, pass func(metadata.Node) bool) []zone {
 			zones = append(zones, zone{name: n.Zone})
 		}
 		c := candidate{id: n.ID, cost: cost{load: load(n, mean)}}
-		if !n.Up {
+		if Silent(n) {
 			c.cost.silent = 1
 		}
 		zones[at].nodes = append(zones[at].nodes, c)

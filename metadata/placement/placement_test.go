@@ -34,7 +34,7 @@ func nodes(ids ...string) []metadata.Node {
 // usable is the rule said once more, in other words than the package's;
 // silent nodes are the last resort.
 func usable(n metadata.Node) bool {
-	return n.State == metadata.NodeActive && float64(n.Used) < 0.75*float64(n.Capacity)
+	return n.State == metadata.NodeActive && n.Used < n.Capacity/100*75
 }
 
 func silent(chosen []metadata.Node) (count int) {
@@ -206,6 +206,11 @@ func TestSilentNodesAreTheLastResort(t *testing.T) {
 			all[i].Up = !slices.Contains(c.down, string(all[i].ID))
 			if all[i].Up {
 				all[i].Segments, all[i].Used = 100, block.TiB/2 // however full the others are
+			}
+		}
+		for i := range all { // a failed disk is as good as a node that is down
+			if !all[i].Up && i%2 == 0 {
+				all[i].Up, all[i].Health.Failed = true, "input/output error"
 			}
 		}
 		got, err := placement.Choose(all, metadata.DefaultQuorum)

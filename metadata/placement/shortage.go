@@ -14,7 +14,10 @@ import (
 // listedMax bounds the zones, and the nodes of each, that a message names.
 const listedMax = 6
 
-const isDown = "is down"
+const (
+	isDown   = "is down"
+	isFailed = "has a failed disk"
+)
 
 // unusable says why a node takes no new segment, or nothing. A node that is
 // silent, and nothing worse, may be chosen all the same: see eligible.
@@ -26,6 +29,8 @@ func unusable(n metadata.Node) string {
 		return "is too full"
 	case !n.Up:
 		return isDown
+	case n.Health.Failed != "":
+		return isFailed
 	}
 	return ""
 }
@@ -33,8 +38,12 @@ func unusable(n metadata.Node) string {
 // eligible tells whether a node may be chosen, if only as the last resort.
 func eligible(n metadata.Node) bool {
 	why := unusable(n)
-	return why == "" || why == isDown
+	return why == "" || why == isDown || why == isFailed
 }
+
+// Silent tells that a node takes nothing now: it is not heard, or its disk has
+// failed. Either may end, by a start or by a replacement of the copies.
+func Silent(n metadata.Node) bool { return !n.Up || n.Health.Failed != "" }
 
 func active(n metadata.Node) bool { return n.State == metadata.NodeActive }
 

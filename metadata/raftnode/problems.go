@@ -12,10 +12,6 @@ import (
 	"github.com/sextantdisk/sextant/metadata/placement"
 )
 
-// nearlyFull is the share of its capacity, in percent, above which a node is
-// close to refusing writes.
-const nearlyFull = 90
-
 // namedMax bounds the volumes that a problem names.
 const namedMax = 3
 
@@ -96,9 +92,15 @@ func nodeProblems(n metadata.Node) []metadata.Problem {
 		percent = int(n.Used / (n.Capacity / 100))
 	}
 	switch {
-	case percent >= nearlyFull:
-		add(true, fmt.Sprintf("is %d %% full", percent), "add disk space or nodes, or delete data, before it refuses writes")
-	case percent >= placement.FullPercent:
+	case n.Health.Failed != "":
+		add(true, fmt.Sprintf("its disk %v, folder %s, has failed and is used no more: %s", n.Disk, n.Health.Folder, n.Health.Failed),
+			fmt.Sprintf("replace the disk: start an empty folder under a new node id in zone %s, and do not start this one again; its volumes go on with their other copies", n.Zone))
+	case n.Health.Fullness >= metadata.DiskFull:
+		add(true, fmt.Sprintf("its disk, folder %s, is full (%d %% taken) and takes no more data; reads go on, and writes with other copies", n.Health.Folder, percent),
+			"delete volumes or trim data, give it more --capacity, or add nodes in zone "+string(n.Zone)+"; it goes on by itself then")
+	case n.Health.Fullness >= metadata.NearlyFull:
+		add(true, fmt.Sprintf("is %d %% full", percent), "add disk space or nodes, or delete data, before it takes no more (at 90 %)")
+	case percent >= placement.FullPercent || n.Health.Fullness >= metadata.NoNewSegments:
 		add(false, fmt.Sprintf("is %d %% full and takes no new segments", percent), "add nodes in zone "+string(n.Zone))
 	}
 	if n.State == metadata.NodeDraining && n.Segments == 0 {
@@ -119,14 +121,16 @@ func volumeProblems(vs metadata.VolumeStatus, young bool) []metadata.Problem {
 	if v.State != metadata.Closed && !v.Leased && !young {
 		add(false, fmt.Sprintf("its gateway %s (%s) is gone without a goodbye", v.Gateway, v.Description), "start a gateway: it opens the volume anew when a client connects")
 	}
-	lost, behind := groupsByLoss(vs)
-	writesWait, readsFail, degraded := 0, 0, 0
+	lost, behind, full := groupsByLoss(vs)
+	writesWait, readsFail, noRoom, degraded := 0, 0, 0, 0
 	for pg, gone := range lost {
 		switch {
 		case gone >= v.Quorum.Copies:
 			readsFail++
 		case gone+behind[pg] > v.Quorum.Copies-v.Quorum.Write:
 			writesWait++
+		case gone+behind[pg]+full[pg] > v.Quorum.Copies-v.Quorum.Write:
+			noRoom++
 		default:
 			degraded++
 		}
@@ -136,6 +140,10 @@ func volumeProblems(vs metadata.VolumeStatus, young bool) []metadata.Problem {
 	}
 	if writesWait > 0 {
 		add(true, fmt.Sprintf("fewer than %d of %d copies of %s keep up: writes wait", v.Quorum.Write, v.Quorum.Copies, groups(writesWait)), "start the nodes that are down")
+	}
+	if noRoom > 0 {
+		add(true, fmt.Sprintf("fewer than %d of %d copies of %s have room on their disks: writes of data fail with ENOSPC, reads and trims work", v.Quorum.Write, v.Quorum.Copies, groups(noRoom)),
+			"trim or delete data, or give the full nodes more --capacity; writes work again then")
 	}
 	if degraded > 0 {
 		add(false, fmt.Sprintf("%s with fewer than %d complete copies; reads and writes work", groups(degraded), v.Quorum.Copies), "nothing, if nodes are coming back: the copies catch up by themselves")
@@ -151,9 +159,10 @@ func groups(n int) string {
 }
 
 // groupsByLoss counts for each group the segments that cannot be reached,
-// and those that can but are behind and do not count for writes now.
-func groupsByLoss(vs metadata.VolumeStatus) (lost, behind map[block.PGIndex]int) {
-	lost, behind = make(map[block.PGIndex]int), make(map[block.PGIndex]int)
+// those that can but are behind and do not count for writes now, and those
+// that are on full disks.
+func groupsByLoss(vs metadata.VolumeStatus) (lost, behind, full map[block.PGIndex]int) {
+	lost, behind, full = make(map[block.PGIndex]int), make(map[block.PGIndex]int), make(map[block.PGIndex]int)
 	for _, h := range vs.Unhealthy {
 		switch h.State {
 		case metadata.Unreachable:
@@ -161,9 +170,12 @@ func groupsByLoss(vs metadata.VolumeStatus) (lost, behind map[block.PGIndex]int)
 		case metadata.Lagging, metadata.CatchingUp:
 			lost[h.PG] += 0 // the group is counted, at least as degraded
 			behind[h.PG]++
+		case metadata.Full:
+			lost[h.PG] += 0
+			full[h.PG]++
 		}
 	}
-	return lost, behind
+	return lost, behind, full
 }
 
 // placements tells for which volumes new groups cannot be placed, or only
@@ -207,7 +219,7 @@ func placementProblem(nodes []metadata.Node, q metadata.Quorum, volumes string) 
 	}
 	var silent []string
 	for _, n := range nodes {
-		if !n.Up && slices.Contains(chosen, n.ID) {
+		if placement.Silent(n) && slices.Contains(chosen, n.ID) {
 			silent = append(silent, string(n.ID))
 		}
 	}
@@ -216,7 +228,7 @@ func placementProblem(nodes []metadata.Node, q metadata.Quorum, volumes string) 
 	}
 	return metadata.Problem{
 		Subject: "placement",
-		What: fmt.Sprintf("new groups of %s are placed with copies on nodes that are down: %s; they begin with %d of %d copies",
+		What: fmt.Sprintf("new groups of %s are placed with copies on nodes that are down or whose disks have failed: %s; they begin with %d of %d copies",
 			volumes, strings.Join(silent, ", "), q.Copies-len(silent), q.Copies),
 		Do: "start the nodes: the copies are made and catch up by themselves; for a node that is lost for good, add another in its zone",
 	}, true
@@ -225,11 +237,13 @@ func placementProblem(nodes []metadata.Node, q metadata.Quorum, volumes string) 
 func damageProblems(st metadata.Status) []metadata.Problem {
 	var all []metadata.Problem
 	for _, n := range st.Nodes {
-		if n.Damaged == 0 {
+		if n.Health.Unmended == 0 {
 			continue
 		}
 		all = append(all, metadata.Problem{
-			Subject: "node " + string(n.ID), What: fmt.Sprintf("has found %d damaged places on its disk since it started; what was damaged comes from other copies", n.Damaged),
+			Subject: "node " + string(n.ID),
+			What: fmt.Sprintf("has %d damaged places on its disk, folder %s, that are not mended yet (%d found since it started); what was damaged comes from other copies",
+				n.Health.Unmended, n.Health.Folder, n.Damaged),
 			Do: "if more come, the disk is dying: add a node in its zone, drain this one so that it takes no new groups, and copy its volumes to new ones (copies are not replaced yet)", Severe: true,
 		})
 	}

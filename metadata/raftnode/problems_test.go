@@ -49,7 +49,7 @@ func TestProblems(t *testing.T) {
 		want  []string
 	}{
 		"nothing":  {func(*metadata.Status) {}, false, nil},
-		"one node": {func(st *metadata.Status) { down(st, "a1") }, false, []string{"placement: new groups of v are placed with copies on nodes that are down: a1; they begin with 5 of 6", "node a1: is down: nothing heard for 7s"}},
+		"one node": {func(st *metadata.Status) { down(st, "a1") }, false, []string{"placement: new groups of v are placed with copies on nodes that are down or whose disks have failed: a1; they begin with 5 of 6", "node a1: is down: nothing heard for 7s"}},
 		"one node, another is there": {func(st *metadata.Status) {
 			down(st, "a1")
 			st.Nodes = append(st.Nodes, st.Nodes[1])
@@ -65,7 +65,7 @@ func TestProblems(t *testing.T) {
 			down(st, "a1")
 			st.Volumes[0].Volume.Quorum = metadata.Quorum{Copies: 3, Write: 2, Read: 2}
 		}, false, []string{"node a1: is down"}},
-		"a zone": {func(st *metadata.Status) { down(st, "b1", "b2") }, false, []string{"!zone b: all 2 nodes are down", "placement: new groups of v are placed with copies on nodes that are down: b1, b2; they begin with 4 of 6"}},
+		"a zone": {func(st *metadata.Status) { down(st, "b1", "b2") }, false, []string{"!zone b: all 2 nodes are down", "placement: new groups of v are placed with copies on nodes that are down or whose disks have failed: b1, b2; they begin with 4 of 6"}},
 		"a zone and a node": {func(st *metadata.Status) { down(st, "a2", "b1", "b2") }, false,
 			[]string{"!zone b: all 2 nodes are down", "node a2: is down", "!placement: first writes to new groups of v wait: 6 copies need"}},
 		"a young leader": {func(st *metadata.Status) { down(st, "b1", "b2"); st.Volumes[0].Volume.Leased = false }, true, nil},
@@ -76,14 +76,30 @@ func TestProblems(t *testing.T) {
 		}, false, []string{"node a1: is 80 % full and takes no new"}},
 		"nearly full": {func(st *metadata.Status) {
 			st.Nodes = append(st.Nodes, st.Nodes[0])
-			st.Nodes[6].Used = block.TiB * 95 / 100
-		}, false, []string{"!node a1: is 95 % full"}},
+			st.Nodes[6].Used, st.Nodes[6].Health.Fullness = block.TiB*85/100, metadata.NearlyFull
+		}, false, []string{"!node a1: is 85 % full"}},
+		"full": {func(st *metadata.Status) {
+			st.Nodes = append(st.Nodes, st.Nodes[0])
+			st.Nodes[6].Used, st.Nodes[6].Health = block.TiB*95/100, metadata.DiskHealth{Fullness: metadata.DiskFull, Folder: "/srv/a1"}
+		}, false, []string{"!node a1: its disk, folder /srv/a1, is full (95 % taken) and takes no more data"}},
+		"failed": {func(st *metadata.Status) {
+			st.Nodes = append(st.Nodes, st.Nodes[0])
+			st.Nodes[6].Disk, st.Nodes[6].Health = block.DiskID{15: 9}, metadata.DiskHealth{Failed: "input/output error", Folder: "/srv/a1"}
+		}, false, []string{"!node a1: its disk 00000000-0000-0000-0000-000000000009, folder /srv/a1, has failed and is used no more: input/output error"}},
+		"copies on full disks": {func(st *metadata.Status) { st.Volumes[0] = volumeStatus(ill(0, metadata.Full, 2)...) }, false,
+			[]string{"volume v: 1 group with fewer than 6"}},
+		"too many copies on full disks": {func(st *metadata.Status) {
+			st.Volumes[0] = volumeStatus(append(ill(0, metadata.Full, 2), ill(0, metadata.Unreachable, 1)...)...)
+		}, false, []string{"!volume v: fewer than 4 of 6 copies of 1 group have room"}},
 		"drained": {func(st *metadata.Status) {
 			st.Nodes = append(st.Nodes, st.Nodes[0])
 			st.Nodes[6].State = metadata.NodeDraining
 		}, false, []string{"node a1: is drained"}},
-		"damage":       {func(st *metadata.Status) { st.Nodes[0].Damaged = 3 }, false, []string{"!node a1: has found 3 damaged places on its disk"}},
-		"gateway gone": {func(st *metadata.Status) { st.Volumes[0].Volume.Leased = false }, false, []string{"volume v: its gateway g () is gone"}},
+		"damage": {func(st *metadata.Status) {
+			st.Nodes[0].Damaged, st.Nodes[0].Health.Unmended = 3, 2
+		}, false, []string{"!node a1: has 2 damaged places on its disk, folder , that are not mended yet (3 found"}},
+		"damage that is mended": {func(st *metadata.Status) { st.Nodes[0].Damaged = 3 }, false, nil},
+		"gateway gone":          {func(st *metadata.Status) { st.Volumes[0].Volume.Leased = false }, false, []string{"volume v: its gateway g () is gone"}},
 		"closed": {func(st *metadata.Status) {
 			st.Volumes[0].Volume.Leased, st.Volumes[0].Volume.State = false, metadata.Closed
 		}, false, nil},
@@ -99,8 +115,8 @@ func TestProblems(t *testing.T) {
 			st.Volumes[0] = volumeStatus(append(ill(1, metadata.Unreachable, 6), ill(2, metadata.Unreachable, 6)...)...)
 		}, false, []string{"!volume v: no copy of 2 groups can be reached"}},
 		"worst first": {func(st *metadata.Status) {
-			st.Nodes[0].Address, st.Nodes[5].Damaged = "", 1
-		}, false, []string{"!node c2: has found 1 damaged", "node a1: has no address"}},
+			st.Nodes[0].Address, st.Nodes[5].Health.Unmended = "", 1
+		}, false, []string{"!node c2: has 1 damaged", "node a1: has no address"}},
 	} {
 		st := metadata.Status{Nodes: healthyNodes(), Volumes: []metadata.VolumeStatus{volumeStatus()}}
 		c.spoil(&st)

@@ -57,7 +57,29 @@ func (s *server) Heartbeat(ctx context.Context, req *pb.HeartbeatRequest) (*pb.H
 	}
 	var drop []metadata.SegmentRef
 	s.fsm.view(func(st *state.State) { drop = st.Doomed(h.Node, metadata.MaxDrops) })
-	return &pb.HeartbeatReply{Cluster: metadata.IDToPB(s.id.cluster), State: pb.NodeState(node.State), Drop: metadata.SegmentRefsToPB(drop)}, nil
+	return &pb.HeartbeatReply{Cluster: metadata.IDToPB(s.id.cluster), State: pb.NodeState(node.State), Drop: metadata.SegmentRefsToPB(drop), Scrub: s.soft.takeScrub(h.Node)}, nil
+}
+
+// ScrubNode has a node begin a pass over all its data, with its next
+// heartbeat. A change of leader before forgets it.
+func (s *server) ScrubNode(ctx context.Context, req *pb.ScrubNodeRequest) (*pb.ScrubNodeReply, error) {
+	if _, err := s.verify(ctx); err != nil {
+		return nil, err
+	}
+	id := block.NodeID(req.GetNode())
+	for _, n := range s.nodes(false) {
+		switch {
+		case n.ID != id:
+		case !n.Up:
+			return nil, block.Errorf(block.Unavailable, "node %q is down: start it first", id)
+		case n.Health.Failed != "":
+			return nil, block.Errorf(block.Unavailable, "the disk of node %q has failed: %s", id, n.Health.Failed)
+		default:
+			s.soft.wantScrub(id)
+			return &pb.ScrubNodeReply{}, nil
+		}
+	}
+	return nil, block.Errorf(block.NotFound, "node %q does not exist", id)
 }
 
 // heartbeatOf finds the node that a heartbeat claims to be from.

@@ -26,7 +26,8 @@ type soft struct {
 		since   time.Time // when it began to listen
 		nodes   map[block.NodeID]heard
 		leases  map[block.VolumeID]lease
-		placing map[block.NodeID]int // segments proposed, not yet applied
+		placing map[block.NodeID]int  // segments proposed, not yet applied
+		scrub   map[block.NodeID]bool // to be told with their next heartbeats
 	}
 }
 
@@ -51,6 +52,23 @@ func (s *soft) reset(t term) {
 	s.mu.nodes = make(map[block.NodeID]heard)
 	s.mu.leases = make(map[block.VolumeID]lease)
 	s.mu.placing = make(map[block.NodeID]int)
+	s.mu.scrub = make(map[block.NodeID]bool)
+}
+
+// wantScrub notes that a node, which the state knows, is to begin a pass.
+func (s *soft) wantScrub(id block.NodeID) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	s.mu.scrub[id] = true
+}
+
+// takeScrub tells whether it is, once.
+func (s *soft) takeScrub(id block.NodeID) bool {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	want := s.mu.scrub[id]
+	delete(s.mu.scrub, id)
+	return want
 }
 
 // hear notes a sign of life. The state knows the node, so the table is as
@@ -65,6 +83,7 @@ func (s *soft) forgetNode(id block.NodeID) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	delete(s.mu.nodes, id)
+	delete(s.mu.scrub, id)
 }
 
 // young tells whether the lead is so fresh that a node which lives may not
@@ -97,7 +116,7 @@ func (s *soft) fill(nodes []metadata.Node, trusting bool) {
 		if h.usage.Capacity > 0 {
 			n.Capacity = h.usage.Capacity
 		}
-		n.Damaged = h.usage.Damages
+		n.Damaged, n.Health = h.usage.Damages, h.usage.Health
 	}
 }
 

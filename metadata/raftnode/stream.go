@@ -42,6 +42,8 @@ const (
 	// way: a caller who says nothing costs one place for so long.
 	greetingTimeout = 3 * time.Second
 	greetingsMax    = 64
+	// requestTimeout is how long a caller may stop in the middle of a request.
+	requestTimeout = 30 * time.Second
 )
 
 // stream is Raft's network: TCP with the greeting. It implements
@@ -66,9 +68,40 @@ type stream struct {
 
 // taken is a connection that Raft has accepted. Raft's transport forgets
 // those when it closes, so the stream remembers them.
+//
+// Raft answers each request before it reads the next one, on one goroutine. So
+// whoever has sent something and has got no answer has stopped half-way when
+// Raft reads again: that is waited for only so long. Between requests a
+// connection may be silent for ever; TCP tells when the other end is gone.
 type taken struct {
 	net.Conn
-	stream *stream
+	stream  *stream
+	limit   time.Duration
+	within  bool // something came since the last answer
+	limited bool // a deadline is set
+}
+
+// Read waits for the rest of a request no longer than limit.
+func (t *taken) Read(p []byte) (int, error) {
+	if t.within != t.limited || t.within {
+		var until time.Time
+		if t.within {
+			until = time.Now().Add(t.limit)
+		}
+		if err := t.Conn.SetReadDeadline(until); err != nil {
+			return 0, err
+		}
+		t.limited = t.within
+	}
+	n, err := t.Conn.Read(p)
+	t.within = t.within || n > 0
+	return n, err
+}
+
+// Write answers.
+func (t *taken) Write(p []byte) (int, error) {
+	t.within = false
+	return t.Conn.Write(p)
 }
 
 // Close ends the connection and lets the stream forget it.
@@ -109,7 +142,7 @@ func (s *stream) Accept() (net.Conn, error) {
 }
 
 func (s *stream) take(c net.Conn) (net.Conn, error) {
-	t := &taken{Conn: c, stream: s}
+	t := &taken{Conn: c, stream: s, limit: requestTimeout}
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	if s.mu.closed {

@@ -1,0 +1,126 @@
+package segmentd
+
+import (
+	"context"
+	"slices"
+
+	"github.com/sextantdisk/sextant/internal/block"
+	"github.com/sextantdisk/sextant/logstore"
+	"github.com/sextantdisk/sextant/wire"
+)
+
+// healBatch bounds the blocks of a segment that are mended in one round.
+const healBatch = 64
+
+// Peer is another copy of a protection group.
+type Peer struct {
+	Segment block.SegmentID
+	Node    block.NodeID
+	Disk    block.DiskID
+	Address string
+}
+
+// mend brings blocks that were found damaged from peers (rule S2). Gateways do
+// the same with what they read; this is for all that nobody reads.
+func (c *scrubber) mend() {
+	c.healed = c.s.clock.Now()
+	if c.s.Failed() != nil {
+		return
+	}
+	for _, h := range c.s.hostedAll() {
+		if c.s.ctx.Err() != nil {
+			return
+		}
+		if bad := h.log.Bad(); len(bad) > 0 {
+			c.s.heal(h, bad[:min(len(bad), healBatch)])
+		}
+	}
+}
+
+// heal asks one peer after the other for what is bad, until all is mended.
+func (s *Server) heal(h *hosted, bad []logstore.BadBlock) {
+	ref := h.ref()
+	ctx, cancel := context.WithTimeout(s.ctx, callTimeout)
+	defer cancel()
+	peers, err := s.cfg.Registry.Peers(ctx, ref.Volume, ref.PG)
+	if err != nil {
+		s.log.Warn("damage waits: the other copies cannot be found out", "segment", ref.Segment, "blocks", len(bad), "err", err)
+		return
+	}
+	for _, p := range peers {
+		if p.Segment == ref.Segment || p.Address == "" || len(bad) == 0 {
+			continue
+		}
+		if bad, err = s.healFrom(h, p, bad); err != nil {
+			s.log.Info("a peer cannot mend damage", "segment", ref.Segment, "peer", p.Node, "left", len(bad), "err", err)
+		}
+	}
+	if len(bad) > 0 {
+		s.log.Warn("damage waits: no copy has these blocks whole as of now", "segment", ref.Segment, "pg", ref.PG, "blocks", len(bad), "first", bad[0].Block)
+	}
+}
+
+// healFrom mends what a peer has whole, and gives what is left.
+func (s *Server) healFrom(h *hosted, from Peer, bad []logstore.BadBlock) ([]logstore.BadBlock, error) {
+	ident := h.ident()
+	p, err := s.dialPeer(&wire.CatchUp{Identity: ident, DonorSegment: from.Segment, DonorDisk: from.Disk, DonorNode: from.Node, DonorAddress: from.Address})
+	if err != nil {
+		return bad, err
+	}
+	defer p.Close()
+	left := slices.Clone(bad)
+	for len(left) > 0 {
+		b := left[0]
+		payload, err := p.block(h.log.SCL(), b.Block)
+		if err != nil {
+			return left, err
+		}
+		if block.Checksum(payload) != b.Sum {
+			return left, block.Errorf(block.Mismatch, "block %d is another version there", b.Block)
+		}
+		switch err := h.log.Mend(b.Block, payload); block.KindOf(err) {
+		case block.NotFound, block.Mismatch: // written again, or given back, meanwhile
+		case block.Unknown:
+			s.counters.Mended.Add(1)
+			s.log.Info("damaged block mended by a peer", "segment", h.log.ID(), "block", b.Block, "peer", from.Node)
+		default:
+			return left, err
+		}
+		left = left[1:]
+	}
+	return left, nil
+}
+
+// ident is the segment's own place and epochs.
+func (h *hosted) ident() wire.Identity {
+	h.mu.Lock()
+	defer h.mu.Unlock()
+	m := h.mu.core.Meta()
+	return wire.Identity{Cluster: m.Cluster, Volume: m.Volume, Segment: h.log.ID(), PG: m.PG, Epoch: h.mu.core.Promised(), Member: m.Member}
+}
+
+// block reads one block as of an LSN. What comes has the checksum that the
+// peer tells with it. Error kinds: those of the refusal, NotFound (no data
+// there), Corrupt.
+func (p *peer) block(at block.LSN, b block.Index) ([]byte, error) {
+	m := wire.Read{Identity: p.ident, At: at, Block: b, Count: 1}
+	h, meta, err := p.ask(m.Append(nil, wire.TypeRead, 1), fetchTimeout)
+	if err != nil {
+		return nil, block.Wrap(block.Unavailable, err, "reading block %d", b)
+	}
+	if h.Type != wire.TypeData {
+		return nil, refusal(h, meta)
+	}
+	var d wire.Data
+	if err := d.Decode(meta, h.Type, h.PayloadLen); err != nil {
+		return nil, err
+	}
+	if h.PayloadLen != block.Size || len(d.Sums) != 1 {
+		return nil, block.Errorf(block.NotFound, "block %d holds no data there", b)
+	}
+	payload := make([]byte, block.Size)
+	if err := p.r.Payload(payload); err != nil {
+		return nil, block.Wrap(block.Unavailable, err, "reading block %d", b)
+	}
+	return payload, wire.VerifyBlocks(payload, d.Sums)
+}
