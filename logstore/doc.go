@@ -26,6 +26,7 @@
 //	ticket, append              the queue, the leader, a batch
 //	segment, index, hot, leaf   one segment's state and where its blocks are
 //	read, scan, mend            reading
+//	rot, scrub, stall           damage found and not yet mended; reading all; slow flushes
 //	recovery, scanner, walk     where a log ends, and why
 //	open, replay, inspect       walking it to open it, or to look at it
 //	chain/                      which records are complete

@@ -23,10 +23,11 @@ func TestB6ReaderThatTakesNothingIsBounded(t *testing.T) {
 	c.ack()
 	near, far := net.Pipe() // no buffers of a kernel in between
 	defer near.Close()
-	if !d.track(far) {
+	other := newClient(far)
+	if !d.track(other) {
 		t.Fatal("no room for a connection")
 	}
-	d.spawn(func() { d.serve(far) })
+	d.spawn(func() { d.serve(other) })
 	x := &caller{t: t, nc: near, r: wire.NewReader(near)}
 	h := d.hello()
 	x.send(h.Append(nil, 0))
@@ -58,7 +59,7 @@ func TestB6ConnectionsAreBounded(t *testing.T) {
 	d := daemonOn(t, memfs.New(0))
 	d.mu.Lock()
 	for len(d.mu.conns) < maxConns {
-		d.mu.conns[&net.TCPConn{}] = &client{reader: wire.NewReader(nil)}
+		d.mu.conns[&net.TCPConn{}] = newClient(nil)
 	}
 	d.mu.Unlock()
 	c := d.connect()

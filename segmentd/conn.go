@@ -38,9 +38,10 @@ type conn struct {
 }
 
 // serve runs one connection to its end.
-func (s *Server) serve(nc net.Conn, r *wire.Reader) {
+func (s *Server) serve(from *client) {
+	nc := from.Conn
 	defer s.untrack(nc)
-	c := &conn{s: s, nc: nc, r: r, log: s.log.With("peer", nc.RemoteAddr().String())}
+	c := &conn{s: s, nc: nc, r: from.reader, log: s.log.With("peer", nc.RemoteAddr().String())}
 	if tcp, ok := nc.(*net.TCPConn); ok {
 		_ = tcp.SetNoDelay(true)
 	}

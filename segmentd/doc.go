@@ -20,7 +20,13 @@
 // only, by one process at a time, and never in an older state than before
 // (R28).
 //
+// A disk that fails ends the log and this daemon's service, not the daemon: it
+// refuses, and tells everybody why (S3, failure.go). One that is full says so
+// in acks before it must refuse (space.go). What is damaged is found by the
+// scrubber or by reads, and mended from peers (S1, S2: scrubber.go, heal.go).
+//
 // Goroutines: one to accept, one for each connection, one for heartbeats, one
+// that looks after disk and connections (watch), one that scrubs and mends, one
 // for each segment that catches up (bounded), one for each connection with long rounds,
 // one for each read that waits for
 // the disk while others are at hand (bounded by their bytes). Close ends

@@ -15,7 +15,6 @@ import (
 	"github.com/sextantdisk/sextant/internal/clock"
 	"github.com/sextantdisk/sextant/internal/vfs"
 	"github.com/sextantdisk/sextant/logstore"
-	"github.com/sextantdisk/sextant/wire"
 )
 
 // Bounds of a daemon.
@@ -222,23 +221,23 @@ func (s *Server) accept() {
 			}
 			continue
 		}
-		r := wire.NewReader(nc)
-		if !s.track(nc, r) {
+		c := newClient(nc)
+		if !s.track(c) {
 			nc.Close()
 			continue
 		}
-		s.spawn(func() { s.serve(nc, r) })
+		s.spawn(func() { s.serve(c) })
 	}
 }
 
 // track notes a connection, if there is room for it.
-func (s *Server) track(nc net.Conn, r *wire.Reader) bool {
+func (s *Server) track(c *client) bool {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	if s.mu.closed || len(s.mu.conns) >= maxConns {
 		return false
 	}
-	s.mu.conns[nc] = &client{reader: r}
+	s.mu.conns[c.Conn] = c
 	return true
 }
 

@@ -4,7 +4,6 @@ import (
 	"encoding/binary"
 	"errors"
 	"io"
-	"sync/atomic"
 )
 
 const (
@@ -26,31 +25,14 @@ type Reader struct {
 	to   int
 	long bool // the last payload was long
 	meta []byte
-
-	reads uint64        // read calls so far
-	state atomic.Uint64 // reads<<1, and 1 while the rest of a frame is waited for
+	// within: the read call under way, or the last one, is for the rest of a
+	// frame.
+	within bool
 }
 
-// Waits tells any goroutine how the reading goes: state changes with each read
-// call, and within is true while one waits for the rest of a frame. Who sees
-// the same state within a frame for long has a peer that stopped half-way.
-func (r *Reader) Waits() (state uint64, within bool) {
-	state = r.state.Load()
-	return state, state&1 != 0
-}
-
-// begins notes a read call.
-func (r *Reader) begins(within bool) {
-	r.reads++
-	state := r.reads << 1
-	if within {
-		state++
-	}
-	r.state.Store(state)
-}
-
-// ends notes that it has returned.
-func (r *Reader) ends() { r.state.Store(r.reads << 1) }
+// Within tells the connection, when it is read from, whether that is for the
+// rest of a frame. Who waits long for it has a peer that stopped half-way.
+func (r *Reader) Within() bool { return r.within }
 
 // NewReader reads frames from r.
 func NewReader(r io.Reader) *Reader {
@@ -98,7 +80,7 @@ func (r *Reader) atHand(n int) error {
 
 // more reads something into the buffer; within a frame, or between two.
 func (r *Reader) more(within bool) error {
-	r.begins(within)
+	r.within = within
 	if r.from > 0 {
 		r.from, r.to = 0, copy(r.buf, r.buf[r.from:r.to])
 	}
@@ -107,7 +89,6 @@ func (r *Reader) more(within bool) error {
 		room = room[:shortRead]
 	}
 	n, err := r.conn.Read(room)
-	r.ends()
 	r.to += n
 	switch {
 	case n > 0:
@@ -127,9 +108,8 @@ func (r *Reader) fill(dst []byte) error {
 			return nil
 		}
 		if len(dst) >= longPayload {
-			r.begins(true)
+			r.within = true
 			_, err := io.ReadFull(r.conn, dst)
-			r.ends()
 			return noEOF(err)
 		}
 		if err := r.more(true); err != nil {

@@ -84,8 +84,8 @@ func TestProblems(t *testing.T) {
 		}, false, []string{"!node a1: its disk, folder /srv/a1, is full (95 % taken) and takes no more data"}},
 		"failed": {func(st *metadata.Status) {
 			st.Nodes = append(st.Nodes, st.Nodes[0])
-			st.Nodes[6].Disk, st.Nodes[6].Health = block.DiskID{15: 9}, metadata.DiskHealth{Failed: "input/output error", Folder: "/srv/a1"}
-		}, false, []string{"!node a1: its disk 00000000-0000-0000-0000-000000000009, folder /srv/a1, has failed and is used no more: input/output error"}},
+			st.Nodes[6].ID, st.Nodes[6].Disk, st.Nodes[6].Health = "a3", block.DiskID{15: 9}, metadata.DiskHealth{Failed: "input/output error", Folder: "/srv/a1"}
+		}, false, []string{"!node a3: its disk 00000000-0000-0000-0000-000000000009, folder /srv/a1, has failed and is used no more: input/output error"}},
 		"copies on full disks": {func(st *metadata.Status) { st.Volumes[0] = volumeStatus(ill(0, metadata.Full, 2)...) }, false,
 			[]string{"volume v: 1 group with fewer than 6"}},
 		"too many copies on full disks": {func(st *metadata.Status) {
