@@ -89,12 +89,13 @@ func (c *checkpointer) use(m *manifest, r *restored) {
 	}
 }
 
-// number makes sure that the next generation is above all that were ever
-// given out, as far as names and manifests tell.
+// number makes sure that the next generation and the next log file are above
+// all that were ever given out, as far as names and manifests tell.
 func (c *checkpointer) number(names []string) {
 	for _, m := range c.manifests {
 		if m != nil {
 			c.mu.started = max(c.mu.started, m.generation)
+			c.store.filer.numbered(m.highest())
 		}
 	}
 	for _, name := range names {
