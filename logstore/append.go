@@ -283,6 +283,7 @@ func (s *Store) put(b *batch, h *head, seq batchSeq) (took time.Duration, err er
 	for _, c := range b.bounce {
 		c.Release()
 	}
+	h.hs.add(b.header[:b.used], h.file.header.pages)
 	return s.cfg.Clock.Now().Sub(start), nil
 }
 
@@ -473,6 +474,7 @@ func (s *Store) moveOn(at *position, h *head, last batchSeq) {
 func (s *Store) seal(old *head) error {
 	if old.file != nil {
 		old.file.sealed.Store(true)
+		s.sealer.add(old.file, old.hs)
 		s.cleaner.nudge()
 	}
 	if old.writer == nil {

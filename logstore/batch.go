@@ -179,6 +179,18 @@ func (h *batchHeader) encode(p []byte) {
 	le.PutUint32(p[4:], uint32(sumWithout(p, 4)))
 }
 
+// decode reads the fields of h from the 64 bytes at p, without a check.
+func (h *batchHeader) decode(p []byte) {
+	le := binary.LittleEndian
+	*h = batchHeader{
+		nonce: le.Uint64(p[8:]), file: fileSeq(le.Uint32(p[16:])), page: pageNo(le.Uint32(p[20:])),
+		seq:         batchSeq(le.Uint64(p[24:])),
+		headerPages: int(le.Uint16(p[32:])), records: int(le.Uint16(p[34:])),
+		payloadPages: pageNo(le.Uint32(p[36:])), prevPage: pageNo(le.Uint32(p[40:])),
+		used: int(le.Uint32(p[44:])),
+	}
+}
+
 // frameState says what a page that should begin a frame holds.
 type frameState uint8
 
@@ -222,13 +234,8 @@ func (f *frame) decode(p []byte, id frameID) frameState {
 	if len(p) < pageSize || string(p[:4]) != batchMagic || !id.lives(le.Uint64(p[8:])) {
 		return frameNone
 	}
-	f.batchHeader = batchHeader{
-		nonce: id.nonce, file: fileSeq(le.Uint32(p[16:])), page: pageNo(le.Uint32(p[20:])),
-		seq:         batchSeq(le.Uint64(p[24:])),
-		headerPages: int(le.Uint16(p[32:])), records: int(le.Uint16(p[34:])),
-		payloadPages: pageNo(le.Uint32(p[36:])), prevPage: pageNo(le.Uint32(p[40:])),
-		used: int(le.Uint32(p[44:])),
-	}
+	f.batchHeader.decode(p)
+	f.nonce = id.nonce
 	if !id.place(f) || f.headerPages == 0 || f.headerPages > maxHeaderPages {
 		return frameBad
 	}

@@ -41,6 +41,10 @@ const (
 	ckptPause = 10 * time.Millisecond
 	// maxParts bounds the files of leaves that one checkpoint needs.
 	maxParts = 32
+	// restShare and maxRest: after a checkpoint the next one waits for so
+	// many times of what it took, however often it is asked for.
+	restShare = 20
+	maxRest   = 5 * time.Second
 )
 
 // NoCheckpoints as Config.CheckpointEvery: none but those that cleaning needs.
@@ -135,13 +139,15 @@ func (c *checkpointer) attempt(stop <-chan struct{}) bool {
 	if c.store.Failed() != nil {
 		return false
 	}
+	was := c.store.cfg.Clock.Now()
 	err := c.take(stop)
 	if block.KindOf(err) == block.NoSpace && c.store.filer.giveUpSpare() {
 		err = c.take(stop)
 	}
 	switch {
 	case err == nil:
-		return true
+		rest := min(restShare*c.store.cfg.Clock.Now().Sub(was), maxRest)
+		return rest == 0 || pause(c.store.cfg.Clock, rest, stop)
 	case errors.Is(err, errStopped):
 		return false
 	case block.KindOf(err) == block.NoSpace:

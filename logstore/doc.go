@@ -9,8 +9,7 @@
 //
 // Non-job: it knows no volume, no quorum and no network; it does not judge
 // epochs (its caller refuses what is fenced before it enqueues it, and orders
-// promises among the writes by enqueueing them, trap T4). Space is not given
-// back yet: cleaning and checkpoints have their places in the format.
+// promises among the writes by enqueueing them, trap T4).
 //
 // A write:
 //
@@ -29,6 +28,12 @@
 //	rot, scrub, stall           damage found and not yet mended; reading all; slow flushes
 //	recovery, scanner, walk     where a log ends, and why
 //	open, replay, inspect       walking it to open it, or to look at it
+//	manifest, ckptstate,        bytes of a checkpoint: what names it, segments,
+//	  ckptleaf, ckptcodec         leaves
+//	capture, checkpoint,        taking the indexes while the log goes on; writing
+//	  checkpointer                them; when
+//	ckptopen, ckptload          which checkpoint counts; bringing it back
+//	footer, sealer              the headers of a sealed file at its end
 //	chain/                      which records are complete
 //
 // Invariants:
@@ -44,12 +49,19 @@
 //   - Batches lie within pages whose space is taken and whose length is
 //     durable (trap T18); so an append needs no new space. What is zero-written
 //     ahead lies behind all that was ever given to a batch.
+//   - A checkpoint's contents and position are one unit: it is there when a
+//     manifest is whole, and all that this names is whole.
+//   - Each segment of a checkpoint is at or behind its position, and says
+//     where: what a replay brings again is passed over.
+//   - Footers and checkpoints are never needed: the batches tell the same, but
+//     where log files were cleaned only a checkpoint stands for them.
 //   - A write or flush that failed ends the log (rule S3).
 //   - A segment's SCL, floor and promise never go back while it is not
 //     damaged. Damaged means: the log lost a part, and nothing behind that
 //     part proves that no higher record or promise was in it.
 //
-// Goroutines: two for each store, from Open to Close: keeper writes a
-// SYNCMARK when the log falls idle, filler zero-writes ahead. Appends run on
+// Goroutines: four for each store, from Open to Close: keeper writes a
+// SYNCMARK when the log falls idle, filler zero-writes ahead, checkpointer writes
+// checkpoints, sealer footers. Appends run on
 // the goroutines that wait for them, reads and scans on their callers'.
 package logstore

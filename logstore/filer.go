@@ -158,14 +158,19 @@ type head struct {
 	// reserved: the file was taken out of the reserve; clients' records do
 	// not get in before there are others again.
 	reserved bool
+	hs       headers // of the batches, for the footer
 }
 
-// room is how many pages are left.
+// room is how many pages are left for batches: all, in a file that has none.
 func (h *head) room() pageNo {
 	if h.file == nil {
 		return 0
 	}
-	return h.file.header.pages - h.next
+	left := h.file.header.pages - h.next
+	if h.next == headerCopies || h.hs.tooMany || h.file.header.pages < footerFrom {
+		return left
+	}
+	return left - min(left, footerRoom(h.file.header.pages, h.hs.size())+footerSlack)
 }
 
 // position is where the head stands, behind the batch of that number.
@@ -289,7 +294,7 @@ func (r *filer) activate(name string, spare bool, h fileHeader) (hd head, err er
 	if spare {
 		f.claims.mu.filled = h.pages
 	}
-	return head{file: f, writer: w, next: headerCopies}, nil
+	return head{file: f, writer: w, next: headerCopies, hs: headers{from: headerCopies}}, nil
 }
 
 func writeHeader(w vfs.File, h *fileHeader, name string) error {

@@ -88,7 +88,7 @@ func Inspect(fsys vfs.FS, dir string, in Inspector) (LogSummary, error) {
 		return LogSummary{}, err
 	}
 	v := inspection{Inspector: in}
-	w := walker{parts: parts, v: &v, open: func(name string) (vfs.File, error) { return fsys.OpenFile(path.Join(dir, name), vfs.Direct) }}
+	w := walker{parts: parts, v: &v, plain: true, open: func(name string) (vfs.File, error) { return fsys.OpenFile(path.Join(dir, name), vfs.Direct) }}
 	if err := w.walk(); err != nil {
 		return v.sum, err
 	}

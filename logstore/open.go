@@ -58,6 +58,7 @@ func newStore(fsys vfs.FS, dir string, disk block.DiskID, cfg Config, lock inter
 	s.cleaner = cleaner{store: s, wake: make(chan struct{}, 1)}
 	s.cleaner.cold.batch = newBatch()
 	s.cleaner.cold.batch.reset()
+	s.sealer = sealer{store: s, wake: make(chan struct{}, 1)}
 	s.ckpt = checkpointer{store: s, wake: make(chan struct{}, 1), onDurable: s.cleaner.nudge}
 	s.mu.segments = make(map[block.SegmentID]*Segment)
 	s.mu.byIndex = make(map[segIndex]*Segment)
@@ -124,6 +125,9 @@ func (s *Store) replay(parts []logPart, names []string, r *replay) error {
 		return err
 	}
 	r.end, r.coldEnd = w.end, c.end
+	if w.end.lost {
+		s.filer.numbered(w.end.seq + lostNumbers)
+	}
 	s.ckpt.logged = s.stats.bytes.Load() - uint64(w.length())
 	return nil
 }
@@ -131,6 +135,10 @@ func (s *Store) replay(parts []logPart, names []string, r *replay) error {
 func (s *Store) walker(parts []logPart, from position, v visitor) walker {
 	return walker{parts: parts, from: from, v: v, open: func(name string) (vfs.File, error) { return s.fs.OpenFile(s.file(name), s.filer.mode) }}
 }
+
+// lostNumbers is how many numbers are left out where files were lost at the
+// end of the log: one of those would not be taken for the file that had it.
+const lostNumbers = 1024
 
 // resumeHot goes on where the hot log ends; some says that there is a log.
 func (s *Store) resumeHot(end logEnd, some bool) error {
@@ -286,7 +294,7 @@ func (s *Store) reopenHead(end logEnd) (head, error) {
 	end.file.claims.mu.taken = end.page
 	end.file.end.Store(uint32(end.page))
 	end.file.sealed.Store(false)
-	return head{file: end.file, writer: w, next: end.page, lastPage: end.lastPage}, nil
+	return head{file: end.file, writer: w, next: end.page, lastPage: end.lastPage, hs: headers{from: end.page}}, nil
 }
 
 // lengthen makes the head file as long as its header says, if it is not: an
@@ -310,7 +318,7 @@ func (s *Store) start() {
 	if s.cfg.ReadOnly {
 		return
 	}
-	tasks := []func(<-chan struct{}){s.keeper.run, s.filler.run, s.ckpt.run}
+	tasks := []func(<-chan struct{}){s.keeper.run, s.filler.run, s.ckpt.run, s.sealer.run}
 	if !s.cfg.byHand {
 		tasks = append(tasks, s.cleaner.run)
 	}

@@ -37,6 +37,7 @@ type Store struct {
 	filler  filler
 	cleaner cleaner
 	ckpt    checkpointer
+	sealer  sealer
 	stop    chan struct{}
 	tasks   sync.WaitGroup
 	stats   counters

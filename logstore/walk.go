@@ -24,6 +24,7 @@ type logEnd struct {
 	batch    batchSeq // number of the last batch
 	torn     bool     // nothing may be appended to this file
 	marked   bool     // the last batch is a SYNCMARK
+	lost     bool     // at least one file stood behind the last one
 }
 
 // position is where a replay from here would begin.
@@ -45,6 +46,7 @@ type walker struct {
 	parts []logPart // ascending; none before from's file
 	from  position
 	freed map[fileSeq]bool // files that are gone and should be
+	plain bool             // read batches, not footers
 	v     visitor
 	// open opens a file for this walk alone, past the page cache if possible.
 	open func(name string) (vfs.File, error)
@@ -161,6 +163,9 @@ func (w *walker) one(i int, midway bool) error {
 			w.end.page = min(w.end.page, limit)
 		}
 	}
+	if err := w.short(p, sc, reader, sealed); err != nil {
+		return err
+	}
 	for {
 		st, err := sc.decode(w.end.page)
 		if err != nil {
@@ -179,6 +184,39 @@ func (w *walker) one(i int, midway bool) error {
 			return err
 		}
 	}
+}
+
+// short walks a file by its footer, if it has one: what is read then is the
+// page behind. A last file that has one has lost its successor; what stood
+// there is not known.
+func (w *walker) short(p *logPart, sc *scanner, reader vfs.File, sealed bool) error {
+	if w.plain {
+		return nil
+	}
+	t := readFooter(p.file, reader)
+	if t == nil {
+		return nil
+	}
+	for rest, st := t.body, frameGood; len(rest) > 0; {
+		if rest, st = sc.frame.decodeFooter(rest, p.file); st != frameGood {
+			return nil // go on with the batches
+		}
+		fr := &sc.frame
+		if fr.page < w.end.page || fr.seq <= w.end.batch {
+			continue
+		}
+		if fr.page > w.end.page {
+			p.file.addGap(gap{w.end.page, fr.page})
+		}
+		if err := w.take(p.file, sc, true); err != nil {
+			return err
+		}
+	}
+	if !sealed && p.file.header.kind == fileHot {
+		w.end.torn, w.end.lost = true, true
+		return w.v.damage(Damage{Kind: DamageFile, File: "the log file behind " + p.name})
+	}
+	return nil
 }
 
 // meet makes sure that the log is what the checkpoint was made of: the batch
