@@ -94,6 +94,11 @@ fuzz: ## each fuzz target of the tree for FUZZTIME (30s)
 bench: deps build ## Sextant beside nbdkit, in one run; QUICK=1 takes under 90 s
 	$(GO) run ./integration/bench/cmd --sextant $(BIN)/sextant --out bench/results $(if $(QUICK),--quick)
 
+.PHONY: bench-clean
+bench-clean: ## cleaning: a store of SIZE MiB (2048), FILE MiB a file (8), 80 % live, written FACTOR times over (10)
+	$(GO) test ./logstore -run TestCleaningShow -count=1 -v -timeout 60m \
+		-clean.size=$(or $(SIZE),2048) -clean.file=$(or $(FILE),8) -clean.factor=$(or $(FACTOR),10)
+
 .PHONY: generate
 generate: ## regenerate what is generated
 	@scripts/deps generate

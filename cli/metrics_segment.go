@@ -96,7 +96,7 @@ var logFigures = []figure[logstore.Stats]{
 	logGauge("log_longest_flush_seconds", "The longest flush since the start.", func(st *logstore.Stats) float64 { return st.LongestFlush.Seconds() }),
 	logGauge("log_bytes", "Bytes of all log files and spares, at their full lengths.", func(st *logstore.Stats) float64 { return float64(st.Size) }),
 	logGauge("log_files", "Log files.", func(st *logstore.Stats) float64 { return float64(st.Files) }),
-	logGauge("log_spare_files", "Zero-written files that wait for their turn.", func(st *logstore.Stats) float64 { return float64(st.Spares) }),
+	logGauge("log_spare_files", "Cleaned files that wait to be used again.", func(st *logstore.Stats) float64 { return float64(st.Spares) }),
 	logGauge("log_damages", "Damaged places found in the log since the start, mended or not.", func(st *logstore.Stats) float64 { return float64(st.Damages) }),
 	logGauge("log_queue_tickets", "Appends that wait for a leader to write them.", func(st *logstore.Stats) float64 { return float64(st.Queued) }),
 	logGauge("log_queue_bytes", "Payload of appends that wait or are being written.", func(st *logstore.Stats) float64 { return float64(st.QueuedBytes) }),

@@ -22,6 +22,8 @@ type batch struct {
 	payload pageNo // pages of payload
 	mark    bool   // it ends with a SYNCMARK
 	tickets []*Ticket
+	// without: tickets that bring payload are left out, for want of space.
+	without bool
 
 	header []byte // aligned, maxHeaderPages long
 	iov    [][]byte
@@ -45,7 +47,7 @@ func (b *batch) reset() {
 	clear(b.iov)
 	clear(b.bounce)
 	b.items, b.tickets, b.iov, b.bounce = b.items[:0], b.tickets[:0], b.iov[:0], b.bounce[:0]
-	b.used, b.payload, b.mark = batchHeaderSize, 0, false
+	b.used, b.payload, b.mark, b.without = batchHeaderSize, 0, false, false
 }
 
 func (b *batch) headerPages() int { return (b.used + pageSize - 1) / pageSize }
@@ -92,36 +94,6 @@ func (s *Store) lead() {
 	s.conclude(err)
 }
 
-// commit builds a batch and makes it durable. When no file is left for it but
-// those of the reserve, tickets that bring payload fail, and the others go on
-// without them (trap T29). Error kinds: those of write.
-func (s *Store) commit() error {
-	s.build()
-	err := s.write()
-	if block.KindOf(err) != block.NoSpace || s.batch.taker() != takeClient {
-		return err
-	}
-	for _, t := range s.batch.tickets {
-		t.at = t.from
-	}
-	s.refuse(err)
-	s.batch.reset()
-	s.build()
-	return s.write()
-}
-
-// refuse fails the tickets that bring payload.
-func (s *Store) refuse(err error) {
-	s.mu.Lock()
-	defer s.mu.Unlock()
-	for _, t := range s.backlog {
-		if t.bytes > 0 {
-			s.finishLocked(t, err)
-		}
-	}
-	s.compactLocked()
-}
-
 // taker is who the batch is for, as far as space goes.
 func (b *batch) taker() taker {
 	if b.payload > 0 && slices.ContainsFunc(b.items, func(it item) bool { return it.d.typ == TypeWrite }) {
@@ -149,8 +121,9 @@ func (s *Store) build() {
 // gather takes records from the backlog until one does not fit; it tells
 // whether all did.
 func (s *Store) gather(room pageNo) bool {
+	var held heldBack
 	for _, t := range s.backlog {
-		if t.done {
+		if t.done || (s.batch.without && held.holds(t)) {
 			continue
 		}
 		s.batch.tickets = append(s.batch.tickets, t)
@@ -459,6 +432,7 @@ func (s *Store) roll(who taker) error {
 	s.filler.work(hd.file)
 	s.moveOn(&s.mu.applied.hot, &s.head, s.nextBatch-1)
 	s.ckpt.nudge()
+	s.cleaner.refresh()
 	return s.seal(&old)
 }
 

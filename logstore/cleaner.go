@@ -20,7 +20,6 @@ import (
 type cleaner struct {
 	store *Store
 	wake  chan struct{}
-
 	// What follows belongs to the goroutine.
 	cold    coldLog
 	emptied []emptied
@@ -100,10 +99,8 @@ func (c *cleaner) step(stop <-chan struct{}) (again time.Duration) {
 	p := c.look()
 	c.collectEmpty(p)
 	c.ask(p)
-	if c.owes(p) && len(c.emptied) < maxEmptied {
-		if c.cleanOne(stop) {
-			return 0
-		}
+	if c.owes(p) && len(c.emptied) < maxEmptied && c.cleanOne(stop) {
+		return 0
 	}
 	if p.ratio() > 0 || len(c.emptied) > 0 {
 		return cleanLook
@@ -125,6 +122,17 @@ func (c *cleaner) look() pace {
 	c.mu.Unlock()
 	s.braking.Store(uint64(p.admitted()))
 	return p
+}
+
+// refresh reckons the brakes anew, when a file was taken or given back.
+func (c *cleaner) refresh() {
+	free, _ := c.store.filer.room()
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	c.mu.pace.free = free
+	if c.mu.pace.reserve > 0 || c.mu.pace.slack > 0 { // it has looked before
+		c.store.braking.Store(uint64(c.mu.pace.admitted()))
+	}
 }
 
 // owes tells whether more should have been freed by now.
@@ -188,12 +196,8 @@ func (c *cleaner) expired(f *logFile, p pace) bool {
 
 // historyOf tells whether a file has records of a segment that is there.
 func (s *Store) historyOf(f *logFile) bool {
-	f.mu.RLock()
-	defer f.mu.RUnlock()
-	s.mu.Lock()
-	defer s.mu.Unlock()
-	for seg := range f.mu.spans {
-		if s.mu.byIndex[seg] != nil {
+	for _, seg := range f.segments() {
+		if s.byIndex(seg) != nil {
 			return true
 		}
 	}
@@ -209,6 +213,21 @@ func (c *cleaner) waits(f *logFile) bool {
 	return false
 }
 
+// canFree tells whether cleaning can make room.
+func (s *Store) canFree() bool {
+	c := &s.cleaner
+	c.mu.Lock()
+	left := len(c.mu.left)
+	c.mu.Unlock()
+	for _, f := range s.files.Load().all {
+		live := f.live.Load()
+		if f.sealed.Load() && live != f.stuck.Load() && float64(live) <= mostLive*float64(f.header.pages) {
+			return true
+		}
+	}
+	return left > 0
+}
+
 // cleanOne empties the best victim; false if there is none.
 func (c *cleaner) cleanOne(stop <-chan struct{}) bool {
 	s := c.store
@@ -218,7 +237,7 @@ func (c *cleaner) cleanOne(stop <-chan struct{}) bool {
 	for _, f := range s.files.Load().all {
 		newest = max(newest, f.header.seq)
 		live := f.live.Load()
-		if !f.sealed.Load() || c.waits(f) || live == f.stuck {
+		if !f.sealed.Load() || c.waits(f) || live == f.stuck.Load() {
 			continue
 		}
 		files = append(files, f)
@@ -240,7 +259,7 @@ func (c *cleaner) cleanOne(stop <-chan struct{}) bool {
 	}
 	c.debt -= float64((f.header.pages - min(f.header.pages, pageNo(before))).bytes())
 	if live := f.live.Load(); live != 0 { // something of it cannot be moved
-		f.stuck = live
+		f.stuck.Store(live)
 		return true
 	}
 	c.emptied = append(c.emptied, emptied{file: f, survey: v})
@@ -254,7 +273,7 @@ func (s *Store) cleaningFailed(f *logFile, err error) {
 	case block.NoSpace, block.Closed, block.NotFound:
 		s.cfg.Logger.Warn("cleaning waits", "file", f.name, "err", err)
 	default: // it could not be read; a failed write has ended the log
-		f.stuck = f.live.Load()
+		f.stuck.Store(f.live.Load())
 		s.cfg.Logger.Error("a log file cannot be read, and is not cleaned until something of it dies", "file", f.name, "err", err)
 	}
 }

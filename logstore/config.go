@@ -28,8 +28,8 @@ const (
 	// MaxBatch and DefaultBatch bound the payload of one group commit.
 	MaxBatch     = 16 * block.MiB
 	DefaultBatch = 4 * block.MiB
-	// DefaultSpares is how many zero-written files are kept ready.
-	DefaultSpares = 1
+	// DefaultSpares is how many cleaned files are kept to be used again.
+	DefaultSpares = 16
 	// MaxConfigBytes bounds the configuration of one segment.
 	MaxConfigBytes = 16 << 10
 	// MaxSegments bounds the segments of one store.
@@ -40,13 +40,15 @@ const (
 type Config struct {
 	// FileSize is the length of new log files: a multiple of 4 KiB from
 	// MinFileSize to MaxFileSize. Files of other lengths are read as well.
+	// 0: DefaultFileSize, less where Capacity is less than 64 GiB.
 	FileSize block.ByteCount
 	// Capacity bounds the bytes that all log files take; 0 is no bound but
 	// the disk's.
 	Capacity block.ByteCount
 	// MaxBatchBytes bounds the payload written before one flush.
 	MaxBatchBytes block.ByteCount
-	// Spares is how many files the store zero-writes in advance; -1 none.
+	// Spares is how many cleaned files wait at most to be used again, -1
+	// none; more go back to the file system.
 	Spares int
 	// CheckpointEvery is the least that is logged between two checkpoints; 0
 	// is one file. There is more between them if they are large.
@@ -83,10 +85,23 @@ func (silent) Flushed(int, block.ByteCount, time.Duration) {}
 func (silent) Corrupt(Damage)                              {}
 func (silent) Failed(error)                                {}
 
+// smallFile is the smallest length that log files have by themselves.
+const smallFile = 16 * block.MiB
+
+// fileSizeFor is the length of log files on a disk of that capacity: so long
+// that there are some 256 of them, since cleaning and the reserve go by files.
+func fileSizeFor(capacity block.ByteCount) block.ByteCount {
+	size := DefaultFileSize
+	for capacity != 0 && size > smallFile && capacity/size < 256 {
+		size /= 2
+	}
+	return size
+}
+
 // normal fills in defaults and checks bounds. Error kind: Invalid.
 func (c Config) normal() (Config, error) {
 	if c.FileSize == 0 {
-		c.FileSize = DefaultFileSize
+		c.FileSize = fileSizeFor(c.Capacity)
 	}
 	if c.MaxBatchBytes == 0 {
 		c.MaxBatchBytes = DefaultBatch

@@ -9,7 +9,9 @@
 //
 // Non-job: it knows no volume, no quorum and no network; it does not judge
 // epochs (its caller refuses what is fenced before it enqueues it, and orders
-// promises among the writes by enqueueing them, trap T4).
+// promises among the writes by enqueueing them, trap T4). It refuses new
+// segments on a disk that fills up, but writes only where nothing else is left
+// (trap T29): when a gateway should stop is for others to say.
 //
 // A write:
 //
@@ -26,6 +28,10 @@
 //	segment, index, hot, leaf   one segment's state and where its blocks are
 //	read, scan, mend            reading
 //	rot, scrub, stall           damage found and not yet mended; reading all; slow flushes
+//	ledger, space, victim       what of each file is live; how full; what to clean, how fast
+//	cleaner, survey, move       making room: the goroutine, what a file holds, moving it
+//	cold, free                  the second head; freeing and recycling files
+//	pin                         holding versions for backups and snapshots
 //	recovery, scanner, walk     where a log ends, and why
 //	open, replay, inspect       walking it to open it, or to look at it
 //	manifest, ckptstate,        bytes of a checkpoint: what names it, segments,
@@ -46,6 +52,11 @@
 //     or of the log (rule R19).
 //   - Nothing is appended behind a torn batch: the next file's header says
 //     where the torn file ended (trap T17).
+//   - A file of the log is used again only after no index pointed to it, then a
+//     checkpoint began and became durable, then a FREE record did, then its
+//     last reader left.
+//   - Moving changes where a version lies, never which versions there are:
+//     compare-and-set from the place that the RELOC names.
 //   - Batches lie within pages whose space is taken and whose length is
 //     durable (trap T18); so an append needs no new space. What is zero-written
 //     ahead lies behind all that was ever given to a batch.
@@ -60,8 +71,8 @@
 //     damaged. Damaged means: the log lost a part, and nothing behind that
 //     part proves that no higher record or promise was in it.
 //
-// Goroutines: four for each store, from Open to Close: keeper writes a
-// SYNCMARK when the log falls idle, filler zero-writes ahead, checkpointer writes
-// checkpoints, sealer footers. Appends run on
+// Goroutines: three for each store, from Open to Close: keeper writes a
+// SYNCMARK when the log falls idle, filler zero-writes ahead, cleaner owns the
+// cold head and gives space back. Appends run on
 // the goroutines that wait for them, reads and scans on their callers'.
 package logstore

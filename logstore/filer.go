@@ -15,13 +15,13 @@ import (
 	"github.com/sextantdisk/sextant/internal/vfs"
 )
 
-// filer makes log files: in advance, zero-written, as spares, or at once, with
-// the space reserved only, when no spare is ready. Neither can run out of space
+// filer makes log files: of spares, which were log files before, or of new ones
+// with their space reserved, when there is no spare. Neither can run out of space
 // later; an fdatasync of blocks that were written before costs half of one that
 // must also record that they are written now.
 //
-// Names tell how far a file is: new-N is being written, spare-N is whole and
-// zero, log-S has a durable header. Each step is durable before the next.
+// Names tell how far a file is: new-N is being made, spare-N waits to be
+// used again, log-S has a durable header. Each step is durable before the next.
 type filer struct {
 	fs       vfs.FS
 	dir      string
@@ -29,6 +29,8 @@ type filer struct {
 	fileSize block.ByteCount
 	capacity block.ByteCount // 0: no bound
 	mode     vfs.Mode        // vfs.Direct or 0
+	// maxSpares is how many files are kept that were cleaned.
+	maxSpares int
 
 	mu struct {
 		sync.Mutex
@@ -69,7 +71,7 @@ func (r *filer) limit() block.ByteCount {
 const growStep = pageNo(1 * block.MiB / pageSize)
 
 func newFiler(fs vfs.FS, dir string, disk block.DiskID, cfg *Config) *filer {
-	r := &filer{fs: fs, dir: dir, disk: disk, fileSize: cfg.FileSize, capacity: cfg.Capacity}
+	r := &filer{fs: fs, dir: dir, disk: disk, fileSize: cfg.FileSize, capacity: cfg.Capacity, maxSpares: cfg.Spares}
 	if cfg.Direct == DirectAuto {
 		r.mode = vfs.Direct
 	}

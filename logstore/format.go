@@ -95,7 +95,7 @@ func (l location) kind() RunKind {
 const (
 	lockName    = "LOCK"
 	logPrefix   = "log-"   // log-0000001a: the log file with fileSeq 26
-	sparePrefix = "spare-" // zero-written, waits to become a log file
+	sparePrefix = "spare-" // was a log file, waits to become one again
 	newPrefix   = "new-"   // being written; of no use after a crash
 
 	manifestPrefix = "manifest-" // manifest-00000000 and -00000001, in turn

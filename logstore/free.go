@@ -105,7 +105,7 @@ func (c *cleaner) ask(p pace) {
 func (c *cleaner) free() {
 	s := c.store
 	durable := s.ckpt.durable()
-	t := &Ticket{store: s}
+	t := &Ticket{store: s, upkeep: true}
 	var gone []*logFile
 	rest := c.emptied[:0]
 	for _, e := range c.emptied {
@@ -200,12 +200,9 @@ func (c *cleaner) recycleLeft() {
 	}
 	if len(left) > 0 {
 		c.store.filer.measure()
+		c.refresh()
 	}
 }
-
-// maxSpares is how many files wait to be used again; more are given back to
-// the file system.
-const maxSpares = 16
 
 // recycle makes a spare of a log file that nobody needs, or removes it when
 // there are enough, or when it has another length than files have now. Its
@@ -214,7 +211,7 @@ const maxSpares = 16
 // needs no journal. The new name is durable before the file is used.
 func (r *filer) recycle(name string, size block.ByteCount) error {
 	r.mu.Lock()
-	keep := size == r.fileSize && len(r.mu.spares) < maxSpares && (r.capacity == 0 || r.mu.planned <= r.capacity)
+	keep := size == r.fileSize && len(r.mu.spares) < r.maxSpares && (r.capacity == 0 || r.mu.planned <= r.capacity)
 	r.mu.nextNew++
 	spare := fmt.Sprintf("%s%08x", sparePrefix, r.mu.nextNew)
 	r.mu.Unlock()

@@ -3,7 +3,9 @@ package logstore
 import (
 	"errors"
 	"io"
+	"maps"
 	"path"
+	"slices"
 	"sync"
 	"sync/atomic"
 	"time"
@@ -38,9 +40,9 @@ type logFile struct {
 	// taken out of the store, by who had it; nil otherwise.
 	left atomic.Pointer[func()]
 
-	// The cleaner owns these. stuck is how much was live when not all of it
+	// The cleaner sets these. stuck is how much was live when not all of it
 	// could be moved, -1 before; deadSince when nothing was found live first.
-	stuck     int64
+	stuck     atomic.Int64
 	deadSince time.Time
 
 	mu struct {
@@ -98,7 +100,7 @@ func newLogFile(fs vfs.FS, dir, name string, h fileHeader, reader vfs.File) *log
 	f := &logFile{name: name, header: h, reader: reader}
 	f.past.open = func() (vfs.File, error) { return fs.OpenFile(path.Join(dir, name), vfs.ReadOnly|vfs.Direct) }
 	f.refs.Store(1)
-	f.stuck = -1
+	f.stuck.Store(-1)
 	f.end.Store(headerCopies)
 	f.claims.mu.taken = headerCopies
 	f.mu.spans = make(map[segIndex]span)
@@ -207,6 +209,13 @@ func (f *logFile) span(seg segIndex) (span, bool) {
 	defer f.mu.RUnlock()
 	s, ok := f.mu.spans[seg]
 	return s, ok
+}
+
+// segments are those with a span.
+func (f *logFile) segments() []segIndex {
+	f.mu.RLock()
+	defer f.mu.RUnlock()
+	return slices.Collect(maps.Keys(f.mu.spans))
 }
 
 func (f *logFile) addGap(g gap) {

@@ -50,6 +50,7 @@ type Store struct {
 	head      head
 	lastSeq   fileSeq // number of the newest hot file
 	nextBatch batchSeq
+	waiting   time.Time  // since when records with payload wait for space; zero: none do
 	stale     []*Segment // with news that no SYNCMARK batch has told
 
 	mu struct {
@@ -136,7 +137,7 @@ type Stats struct {
 	Batches, Records int
 	Bytes            block.ByteCount // appended, headers included
 	Files            int             // log files
-	Spares           int             // zero-written files that wait for their turn
+	Spares           int             // cleaned files that wait to be used again
 	Size             block.ByteCount // bytes of log files and spares, at their full lengths
 	Damages          int
 	Checkpoints      int // number of the one in force, 0 if there is none

@@ -16,6 +16,8 @@ type Ticket struct {
 	steps []step
 	one   [1]step         // room for the usual case
 	bytes block.ByteCount // of all payloads
+	// upkeep: the store logs for itself what is true whenever it is logged.
+	upkeep bool
 
 	// at is how far the leaders have got: steps[at.step], record at.rec.
 	// from is how far before the batch that is being built.

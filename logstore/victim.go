@@ -75,8 +75,8 @@ func (p pace) hurry() bool { return p.free <= (p.cleanBelow()+p.throttleBelow())
 // The bounds of brakes: how many bytes of payload a second get in when the
 // slowing begins, and when the reserve is reached.
 const (
-	brakeFast = 128 * block.MiB
-	brakeSlow = 8 * block.MiB
+	brakeFast = 512 * block.MiB
+	brakeSlow = 16 * block.MiB
 )
 
 // admitted is how many bytes of payload a second get in; 0: all.
