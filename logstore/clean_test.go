@@ -79,6 +79,7 @@ func (d *dirt) clean() {
 	if f == nil {
 		return
 	}
+	d.store.cleaner.settleDead() // as a round begins
 	_, err := d.store.clean(f, nil)
 	must(d.t, err)
 	if n := f.live.Load(); n != 0 {
