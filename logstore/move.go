@@ -162,7 +162,7 @@ func (s *Store) yield(stop <-chan struct{}) bool {
 	s.mu.Lock()
 	busy := s.mu.leading || len(s.mu.queue) > 0
 	s.mu.Unlock()
-	if d := p.breath(busy); d > 0 {
+	if d := p.breath(busy); d > 0 && !s.cfg.byHand {
 		return pause(s.cfg.Clock, d, stop)
 	}
 	return !stopped(stop)
@@ -171,7 +171,7 @@ func (s *Store) yield(stop <-chan struct{}) bool {
 // brake holds a batch of clients back while room is made.
 func (s *Store) brake(b *batch, who taker) {
 	rate := s.braking.Load()
-	if rate == 0 || who != takeClient {
+	if rate == 0 || who != takeClient || s.cfg.byHand {
 		return
 	}
 	d := time.Duration(float64(b.payload.bytes()) / float64(rate) * float64(time.Second))
