@@ -35,7 +35,7 @@ func segmentCommand() *cli.Command {
 			stringFlag("node", "", "name of this node (default: made, then kept in the data folder)"),
 			stringFlag("capacity", "", "how much of the disk may be used (default: all of it)"),
 			&cli.IntFlag{Name: "scrub-days", Value: int(segmentd.DefaultScrubEvery / (24 * time.Hour)), Usage: "days in which all data is read and checked; 0 never", EnvVars: env("scrub-days")},
-			stringFlag("log-file-size", "", "size of log files, for tests (default 256MiB, less with a capacity below 64GiB)"),
+			stringFlag("log-file-size", "", "size of log files, for tests (default 256MiB, less with a capacity below 128GiB)"),
 			stringFlag("http", "", "HOST:PORT of /metrics, /healthz and /readyz"),
 		),
 		Action: withConfig(runSegment),

@@ -40,7 +40,7 @@ const (
 type Config struct {
 	// FileSize is the length of new log files: a multiple of 4 KiB from
 	// MinFileSize to MaxFileSize. Files of other lengths are read as well.
-	// 0: DefaultFileSize, less where Capacity is less than 64 GiB.
+	// 0: DefaultFileSize, less where Capacity is less than 128 GiB.
 	FileSize block.ByteCount
 	// Capacity bounds the bytes that all log files take; 0 is no bound but
 	// the disk's.
@@ -90,10 +90,10 @@ func (silent) Failed(error)                                {}
 const smallFile = 16 * block.MiB
 
 // fileSizeFor is the length of log files on a disk of that capacity: so long
-// that there are some 256 of them, since cleaning and the reserve go by files.
+// that there are some 512 of them, since cleaning and the reserve go by files.
 func fileSizeFor(capacity block.ByteCount) block.ByteCount {
 	size := DefaultFileSize
-	for capacity != 0 && size > smallFile && capacity/size < 256 {
+	for capacity != 0 && size > smallFile && capacity/size < 512 {
 		size /= 2
 	}
 	return size

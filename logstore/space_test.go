@@ -72,8 +72,8 @@ func TestReserveIsNotForClients(t *testing.T) {
 // Small disks have small files, so that the reserve is a small part of them.
 func TestFilesFitTheDisk(t *testing.T) {
 	for capacity, want := range map[block.ByteCount]block.ByteCount{
-		0: 256 * block.MiB, 64 * block.GiB: 256 * block.MiB, block.TiB: 256 * block.MiB, 63 * block.GiB: 128 * block.MiB,
-		20 * block.GiB: 64 * block.MiB, 4 * block.GiB: 16 * block.MiB, block.GiB: 16 * block.MiB,
+		0: 256 * block.MiB, 128 * block.GiB: 256 * block.MiB, block.TiB: 256 * block.MiB, 127 * block.GiB: 128 * block.MiB,
+		20 * block.GiB: 32 * block.MiB, 8 * block.GiB: 16 * block.MiB, block.GiB: 16 * block.MiB,
 	} {
 		if got := fileSizeFor(capacity); got != want {
 			t.Errorf("%v: files of %v, want %v", capacity, got, want)

@@ -47,14 +47,14 @@ type pace struct {
 
 // Cleaning is late on purpose: what is not cleaned yet dies meanwhile, and all
 // space that lies free makes the rest fuller. So the limits are shares of the
-// slack, not of the disk.
+// slack, not of the disk. What lies between them is emptied for one checkpoint.
 const (
-	cleanShare    = 4  // cleaning begins when a quarter of the slack is free
-	throttleShare = 12 // writes are slowed when a twelfth is
+	throttleShare = 48 // writes are slowed when so small a part of the slack is free
+	cleanShare    = 12 // cleaning begins when so much more is
 )
 
-func (p pace) cleanBelow() int    { return p.reserve + 2 + p.slack/cleanShare }
 func (p pace) throttleBelow() int { return p.reserve + 1 + p.slack/throttleShare }
+func (p pace) cleanBelow() int    { return p.throttleBelow() + 2 + p.slack/cleanShare }
 
 // ratio is how many bytes are to be freed for each byte written: none when
 // there is room, as many as are written half-way down to where writes are
@@ -69,8 +69,8 @@ func (p pace) ratio() float64 {
 }
 
 // hurry tells that empty files are needed now, so that a checkpoint should not
-// wait for its time.
-func (p pace) hurry() bool { return p.free <= (p.cleanBelow()+p.throttleBelow())/2 }
+// wait for its time. It costs less the more files it frees.
+func (p pace) hurry() bool { return p.free <= p.throttleBelow()+1 }
 
 // The bounds of brakes: how many bytes of payload a second get in when the
 // slowing begins, and when the reserve is reached.

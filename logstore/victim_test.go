@@ -33,42 +33,43 @@ func TestVictimIsWhatGivesMostForLongest(t *testing.T) {
 // nothing is cleaned while there is room.
 func TestPaceFollowsFreeFiles(t *testing.T) {
 	at := func(free int) pace { return pace{free: free, reserve: 4, slack: 60} }
-	if b, th := at(0).cleanBelow(), at(0).throttleBelow(); b != 21 || th != 10 {
-		t.Fatalf("cleaning below %d, slowing below %d", b, th)
-	}
-	if r := at(21).ratio(); r != 0 {
-		t.Fatalf("ratio %v with room", r)
+	clean, slow := at(0).cleanBelow(), at(0).throttleBelow()
+	if clean != 13 || slow != 6 {
+		t.Fatalf("cleaning below %d, slowing below %d", clean, slow)
 	}
 	last := 0.0
 	for free := 20; free >= 0; free-- {
 		r := at(free).ratio()
-		if r < last || r > 2 {
+		if r < last || r > 2 || (free >= clean) != (r == 0) {
 			t.Fatalf("ratio %v at %d free, %v above", r, free, last)
 		}
 		last = r
 	}
-	if r := at(10).ratio(); r != 2 {
+	if r := at(slow).ratio(); r != 2 {
 		t.Fatalf("ratio %v where writes are slowed", r)
 	}
-	if p := (pace{free: 10, coming: 11, reserve: 4, slack: 60}); p.ratio() != 0 || !p.hurry() {
+	if p := (pace{free: slow, coming: clean - slow, reserve: 4, slack: 60}); p.ratio() != 0 || !p.hurry() {
 		t.Fatalf("ratio %v, hurry %v: what comes counts as free, but must come", p.ratio(), p.hurry())
 	}
-	slow := block.ByteCount(0)
-	for free := 0; free < 10; free++ {
-		n := at(free).admitted()
-		if n < brakeSlow || n > brakeFast || n < slow {
-			t.Fatalf("%v a second admitted at %d free, %v below", n, free, slow)
-		}
-		slow = n
+	if at(clean).hurry() {
+		t.Fatal("in a hurry with room")
 	}
-	if n := at(10).admitted(); n != 0 {
+	rate := block.ByteCount(0)
+	for free := range slow {
+		n := at(free).admitted()
+		if n < brakeSlow || n > brakeFast || n < rate {
+			t.Fatalf("%v a second admitted at %d free, %v below", n, free, rate)
+		}
+		rate = n
+	}
+	if n := at(slow).admitted(); n != 0 {
 		t.Fatalf("%v a second admitted with room", n)
 	}
 	for _, c := range []struct {
 		free int
 		busy bool
 		want time.Duration
-	}{{21, true, breathMost}, {10, true, 0}, {21, false, 0}, {5, true, 0}} {
+	}{{clean, true, breathMost}, {slow, true, 0}, {clean, false, 0}, {slow - 1, true, 0}} {
 		if d := at(c.free).breath(c.busy); d != c.want {
 			t.Errorf("a rest of %v at %d free, busy %v", d, c.free, c.busy)
 		}
