@@ -2,6 +2,7 @@ package logstore
 
 import (
 	"sync"
+	"sync/atomic"
 	"time"
 
 	"github.com/sextantdisk/sextant/internal/block"
@@ -23,8 +24,9 @@ type cleaner struct {
 	// What follows belongs to the goroutine.
 	cold    coldLog
 	emptied []emptied
-	written uint64  // Store.stats.bytes when debt was reckoned last
-	debt    float64 // bytes that should have been freed by now
+	until   time.Time // while stuck: when to try again
+	written uint64    // Store.stats.bytes when debt was reckoned last
+	debt    float64   // bytes that should have been freed by now
 
 	mu struct {
 		sync.Mutex
@@ -55,6 +57,9 @@ const (
 	maxEmptied = 64
 	// maxDebtFiles bounds what the cleaner makes up for, in files.
 	maxDebtFiles = 4
+	// cleanRetry is how long a disk that is too full to be cleaned is left
+	// alone, unless a file becomes free.
+	cleanRetry = time.Second
 	// cleanRest is how often it looks else.
 	cleanRest = 10 * time.Second
 )
@@ -99,13 +104,27 @@ func (c *cleaner) step(stop <-chan struct{}) (again time.Duration) {
 	p := c.look()
 	c.collectEmpty(p)
 	c.ask(p)
-	if c.owes(p) && len(c.emptied) < maxEmptied && c.cleanOne(stop) {
+	if c.owes(p) && len(c.emptied) < maxEmptied && c.mayTry() && c.cleanOne(stop) {
 		return 0
 	}
 	if p.ratio() > 0 || len(c.emptied) > 0 {
 		return cleanLook
 	}
 	return cleanRest
+}
+
+// mayTry tells whether cleaning could go on, after it has met a full disk.
+func (c *cleaner) mayTry() bool {
+	return !c.stuck.Load() || c.store.cfg.Clock.Now().After(c.until)
+}
+
+// full notes that no file is left to clean into: others are tried when one is
+// free again, or after a while.
+func (c *cleaner) full(err error) {
+	c.until = c.store.cfg.Clock.Now().Add(cleanRetry)
+	if !c.stuck.Swap(true) {
+		c.store.cfg.Logger.Warn("cleaning waits for space", "err", err)
+	}
 }
 
 // look reckons how fast to clean.
@@ -217,15 +236,18 @@ func (c *cleaner) waits(f *logFile) bool {
 func (s *Store) canFree() bool {
 	c := &s.cleaner
 	c.mu.Lock()
-	left := len(c.mu.left)
+	coming := c.mu.pace.coming + len(c.mu.left)
 	c.mu.Unlock()
+	if coming > 0 || c.stuck.Load() {
+		return coming > 0
+	}
 	for _, f := range s.files.Load().all {
 		live := f.live.Load()
 		if f.sealed.Load() && live != f.stuck.Load() && float64(live) <= mostLive*float64(f.header.pages) {
 			return true
 		}
 	}
-	return left > 0
+	return false
 }
 
 // cleanOne empties the best victim; false if there is none.
@@ -270,8 +292,9 @@ func (c *cleaner) cleanOne(stop <-chan struct{}) bool {
 // when something has changed.
 func (s *Store) cleaningFailed(f *logFile, err error) {
 	switch block.KindOf(err) {
-	case block.NoSpace, block.Closed, block.NotFound:
-		s.cfg.Logger.Warn("cleaning waits", "file", f.name, "err", err)
+	case block.NoSpace:
+		s.cleaner.full(err)
+	case block.Closed, block.NotFound: // the store closes, or the segment went
 	default: // it could not be read; a failed write has ended the log
 		f.stuck.Store(f.live.Load())
 		s.cfg.Logger.Error("a log file cannot be read, and is not cleaned until something of it dies", "file", f.name, "err", err)

@@ -199,6 +199,7 @@ func (c *cleaner) recycleLeft() {
 		c.store.stats.recycled.Add(1)
 	}
 	if len(left) > 0 {
+		c.stuck.Store(false)
 		c.store.filer.measure()
 		c.refresh()
 	}

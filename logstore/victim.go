@@ -33,9 +33,9 @@ func victim(files []candidate, newest fileSeq) (best int, ok bool) {
 	return best, ok
 }
 
-// mostLive is up to which live part a file is worth cleaning: of what it gives
-// the headers of the copies must still be paid.
-const mostLive = 0.97
+// mostLive is up to which live part a file is worth cleaning. Beyond that a
+// disk would be kept busy for next to nothing; then it is full.
+const mostLive = 0.92
 
 // pace is what the cleaner's speed depends on, in log files.
 type pace struct {
