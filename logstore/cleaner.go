@@ -21,6 +21,8 @@ import (
 type cleaner struct {
 	store *Store
 	wake  chan struct{}
+	// stuck: no file is left to clean into.
+	stuck atomic.Bool
 	// What follows belongs to the goroutine.
 	cold    coldLog
 	emptied []emptied
