@@ -71,8 +71,9 @@
 //     damaged. Damaged means: the log lost a part, and nothing behind that
 //     part proves that no higher record or promise was in it.
 //
-// Goroutines: four for each store, from Open to Close: keeper writes a SYNCMARK
-// when the log falls idle, filler zero-writes ahead, checkpointer takes
-// checkpoints, cleaner owns the cold head and gives space back. Appends run on
-// the goroutines that wait for them, reads and scans on their callers'.
+// Goroutines: five for each store, from Open to Close: keeper writes a SYNCMARK
+// when the log falls idle, filler zero-writes ahead, checkpointer writes
+// checkpoints, sealer footers, cleaner owns the cold head and gives space back.
+// Appends run on the goroutines that wait for them, reads and scans on their
+// callers'.
 package logstore
