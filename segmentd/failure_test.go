@@ -110,38 +110,26 @@ func TestS3UnreadableLogIsTold(t *testing.T) {
 	}
 }
 
-// TestS3FullDiskSaysSoInAcks: at the latest when the log has refused records,
-// and no more when space was given back, without a restart. A trim is taken by
-// a full log.
+// TestS3FullDiskSaysSoInAcks: from 90 % of live data on, and no more when space
+// was given back, without a restart. A trim is taken by a full log.
 func TestS3FullDiskSaysSoInAcks(t *testing.T) {
 	d := prepare(t, memfs.New(0))
-	d.cfg.Clock, d.cfg.Store.Clock = clock.Real(), clock.Real() // cleaning takes its time
-	d.cfg.Capacity = 24 * block.MiB
-	d.cfg.Store.Capacity, d.cfg.Store.FileSize = d.cfg.Capacity, block.MiB
+	d.cfg.Clock, d.cfg.Store.Clock = clock.Real(), clock.Real()
+	d.cfg.Capacity = 8 * block.MiB // one file: there is nothing to clean
+	d.cfg.Store.Capacity, d.cfg.Store.FileSize = d.cfg.Capacity, d.cfg.Capacity
 	d.start()
 	c := d.opened()
-	n := block.Seq(1) // of the last record that was taken
-	for full := false; n < 1000 && !full; {
+	n := block.Seq(1)
+	for full := false; !full; n++ {
 		c.send(records(1, record(lsn(1, n+1), lsn(1, n), block.Index(n)*32, data('a', 32))))
-		h, meta := c.next()
-		if h.Type == wire.TypeRefuse {
-			if err := refusal(h, meta); block.KindOf(err) != block.NoSpace {
-				t.Fatal(err)
-			}
-			c.send(ping(1, wire.Progress{}))
-			if !c.ack().Full {
-				t.Error("records were refused for want of space, and the ack after does not say so")
-			}
-			break
+		a := c.ack()
+		if a.SCL != lsn(1, n+1) {
+			t.Fatalf("record %d was not taken: %+v", n+1, a)
 		}
-		var a wire.Ack
-		if err := a.Decode(meta); err != nil || a.SCL != lsn(1, n+1) {
-			t.Fatalf("record %d: %+v, %v", n+1, a, err)
-		}
-		n, full = n+1, a.Full
+		full = a.Full
 	}
-	if space := d.Store().Space(); space.Live < 16*block.MiB {
-		t.Fatalf("full with %+v", space)
+	if space := d.Store().Space(); space.Level != logstore.SpaceFull || d.Report().Space.Level != logstore.SpaceFull {
+		t.Fatalf("after %d records: %+v", n, space)
 	}
 	c.send(records(1, wire.Record{Type: wire.RecordTrim, LSN: lsn(1, n+1), Prev: lsn(1, n), Block: 0, Count: block.Count(n) * 16}))
 	if a := c.ack(); a.SCL != lsn(1, n+1) {
@@ -151,4 +139,30 @@ func TestS3FullDiskSaysSoInAcks(t *testing.T) {
 		c.send(ping(1, wire.Progress{Floor: lsn(1, n+1), Committed: lsn(1, n+1)}))
 		return !c.ack().Full
 	})
+}
+
+// TestS3ShortOfRoomForLongIsFull: a log that refuses is short of room; only
+// when that lasts, and nothing becomes free, it counts as full.
+func TestS3ShortOfRoomForLongIsFull(t *testing.T) {
+	now := time.Unix(1000, 0)
+	none := logstore.Space{Capacity: 64 * block.MiB, Level: logstore.SpaceWarn}
+	some := none
+	some.Free = none.Capacity / roomShare
+	var r room
+	says := func(step string, after time.Duration, space logstore.Space, want bool) {
+		t.Helper()
+		if r.judge(now.Add(after), space); r.full.Load() != want {
+			t.Errorf("%s: full is %v", step, r.full.Load())
+		}
+	}
+	r.refused(now, block.Errorf(block.Unavailable, "something else"))
+	says("another refusal", time.Hour, none, false)
+	r.refused(now, block.Errorf(block.NoSpace, "no file"))
+	says("at once", 0, none, false)
+	r.refused(now.Add(shortGrace/2), block.Errorf(block.NoSpace, "no file"))
+	says("for long", shortGrace, none, true)
+	says("something is free", shortGrace, some, false)
+	says("and stays so", 2*shortGrace, none, false)
+	some.Level = logstore.SpaceFull
+	says("much is live", 2*shortGrace, some, true)
 }

@@ -115,7 +115,7 @@ func (s *Server) Report() Report {
 		Stalls: stats.Stalls, LongestFlush: stats.LongestFlush, Hosted: s.Hosted(), Scrub: s.Scrub(), Mended: int(s.counters.Mended.Load()),
 	}
 	if s.store != nil {
-		r.Space = s.store.Space()
+		r.Space = s.space()
 		r.Used = r.Space.Live + r.Space.Reserved
 		r.IndexBlocks, r.IndexBytes = s.store.IndexMemory()
 		r.Unmended = s.store.BrokenBatches()

@@ -109,7 +109,7 @@ func (r *round) finish() {
 			continue
 		}
 		if err := f.ticket.Wait(); err != nil {
-			c.s.room.refused(err)
+			c.s.room.refused(c.s.clock.Now(), err)
 			c.log.Error("segment takes no records", "segment", f.host.log.ID(), "err", err)
 			m := c.s.refusal(err)
 			r.send(m.Append(r.head[:0], f.tag))

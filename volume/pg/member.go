@@ -244,11 +244,12 @@ func (m *Machine) refused(now Time, i quorum.Member, r *wire.Refuse) {
 		return
 	}
 	if r.Kind == block.NoSpace {
-		mb.full, mb.noData = true, now+RetryEvery
+		mb.noData = now + RetryEvery
 		if mb.serving() { // what was on its way to it is lost; the rest it has
 			mb.state, mb.asked = Lagging, now
-			return
+			return // its next ack tells whether it is full, or only short of room for a moment
 		}
+		mb.full = true // it cannot even be made
 	}
 	mb.state, mb.reason, mb.asked = Refusing, r.Message, now
 }

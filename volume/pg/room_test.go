@@ -156,6 +156,8 @@ func TestS3RefusedForSpaceIsLeftAlone(t *testing.T) {
 	w.forget()
 	w.refuse(5, wire.Refuse{Kind: block.NoSpace, Message: "full"})
 	w.wantState(5, Full)
+	w.refuse(0, wire.Refuse{Kind: block.NoSpace, Message: "cleaning is behind"})
+	w.wantState(0, Lagging) // not full before it says so
 	if !w.m.Serves(5, at(1)) {
 		t.Error("it does not serve reads")
 	}
