@@ -123,14 +123,18 @@ func fillSegment(b testing.TB, g *Segment, blocks, count int) {
 	}
 }
 
-// BenchmarkOpen replays a log of 1 GiB of 4 KiB records, as one writer at a
-// queue depth of one (a batch a record) and of 16 leaves it.
+// BenchmarkOpen opens a log of 1 GiB of 4 KiB records, as one writer at a
+// queue depth of one (a batch a record) and of 16 leaves it: by reading it all,
+// or from a checkpoint behind it.
 func BenchmarkOpen(b *testing.B) {
-	for _, depth := range []int{1, 16} {
-		b.Run(fmt.Sprintf("depth=%d", depth), func(b *testing.B) {
+	for _, c := range []struct {
+		depth      int
+		checkpoint bool
+	}{{1, false}, {16, false}, {16, true}} {
+		b.Run(fmt.Sprintf("depth=%d,checkpoint=%v", c.depth, c.checkpoint), func(b *testing.B) {
 			dir := filepath.Join(benchDir(b), "store")
 			fs := unsynced{vfs.OS()}
-			bytes := fillLog(b, fs, dir, depth, 1*block.GiB)
+			bytes := fillLog(b, fs, dir, c.depth, c.checkpoint, 1*block.GiB)
 			b.SetBytes(int64(bytes))
 			for b.Loop() {
 				s, err := Open(vfs.OS(), dir, diskA, Config{ReadOnly: true})
@@ -144,8 +148,8 @@ func BenchmarkOpen(b *testing.B) {
 	}
 }
 
-func fillLog(b testing.TB, fs vfs.FS, dir string, depth int, size block.ByteCount) block.ByteCount {
-	s, err := Open(fs, dir, diskA, Config{Spares: -1, Direct: DirectOff})
+func fillLog(b testing.TB, fs vfs.FS, dir string, depth int, checkpoint bool, size block.ByteCount) block.ByteCount {
+	s, err := Open(fs, dir, diskA, Config{Spares: -1, Direct: DirectOff, CheckpointEvery: NoCheckpoints, byHand: true})
 	must(b, err)
 	defer s.Close()
 	g := create(b, s, 1)
@@ -162,6 +166,9 @@ func fillLog(b testing.TB, fs vfs.FS, dir string, depth int, size block.ByteCoun
 		}
 		must(b, g.Enqueue(recs).Wait())
 		must(b, g.SetFloor(prev))
+	}
+	if checkpoint {
+		must(b, s.ckpt.now())
 	}
 	return s.Stats().Bytes
 }

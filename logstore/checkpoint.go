@@ -7,6 +7,7 @@ import (
 	"slices"
 
 	"github.com/sextantdisk/sextant/internal/block"
+	"github.com/sextantdisk/sextant/internal/mutant"
 	"github.com/sextantdisk/sextant/internal/slab"
 	"github.com/sextantdisk/sextant/internal/vfs"
 )
@@ -77,6 +78,11 @@ func (c *checkpointer) write(g generation, shot *capture, stop <-chan struct{}) 
 	}
 	if err := c.syncDir(); err != nil {
 		return nil, nil, err
+	}
+	if mutant.On(mutant.CheckpointInParts) {
+		c.store.mu.Lock()
+		m.at = c.store.mu.applied
+		c.store.mu.Unlock()
 	}
 	return m, parts, c.writeManifest(m)
 }

@@ -248,8 +248,10 @@ func scatter(t testing.TB, g *Segment, r *rand.Rand, n int) {
 
 // A checkpoint that is asked for is taken, and who asked is told which it is.
 func TestCheckpointIsTakenWhenAsked(t *testing.T) {
+	cfg := small()
+	cfg.byHand = false
 	disk := newDisk()
-	s := open(t, disk, small())
+	s := open(t, disk, cfg)
 	told := make(chan struct{}, 1)
 	s.ckpt.onDurable = func() { told <- struct{}{} }
 	chainOf(t, create(t, s, 1), 5)

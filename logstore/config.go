@@ -60,8 +60,8 @@ type Config struct {
 	ReadOnly bool
 	// forgetful is for tests: empty files go at once, whatever room there is.
 	forgetful bool
-	// byHand is for tests: the cleaner does nothing by itself, and nothing
-	// waits for it.
+	// byHand is for tests: cleaner and checkpointer do nothing by themselves,
+	// and nothing waits for them.
 	byHand   bool
 	Clock    clock.Clock
 	Logger   *slog.Logger

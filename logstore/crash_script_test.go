@@ -146,6 +146,8 @@ func (c *crasher) op(kind, n int) {
 		c.floor(g, n)
 	case 4:
 		c.relive()
+	case 8, 9:
+		c.checkpoint(g, n)
 	case 6, 7:
 		c.clean(g, n)
 	case 5:
@@ -200,15 +202,29 @@ func (c *crasher) clean(g *Segment, n int) {
 	}
 	f := sealed[len(c.steps)%len(sealed)]
 	c.step("clean %s", f.name)
-	c.onWrite = func() {
-		c.write(8, g, n)
-		c.floor(g, n)
-	}
+	c.onWrite = func() { c.meanwhile(g, n) }
 	if _, err := c.store.clean(f, nil); err != nil {
 		c.fatalf("cleaning: %v", err)
 	}
 	c.onWrite = nil
 	c.store.cleaner.step(nil)
+}
+
+// checkpoint takes one, while somebody writes.
+func (c *crasher) checkpoint(g *Segment, n int) {
+	c.step("checkpoint")
+	c.onWrite = func() { c.meanwhile(g, n) }
+	if err := c.store.ckpt.now(); err != nil {
+		c.fatalf("checkpoint: %v", err)
+	}
+	c.onWrite = nil
+	c.store.cleaner.step(nil) // what may be freed now
+}
+
+// meanwhile is what a client does while the store works for itself.
+func (c *crasher) meanwhile(g *Segment, n int) {
+	c.write(8, g, n)
+	c.floor(g, n)
 }
 
 // relive goes on with a disk that a cut has left, as a daemon does that starts

@@ -6,6 +6,7 @@ import (
 	"path"
 
 	"github.com/sextantdisk/sextant/internal/block"
+	"github.com/sextantdisk/sextant/internal/mutant"
 )
 
 // saveMarks copies a file's ZEROs, TRIMs and EPOCH_OPENs to the cold log, where
@@ -109,7 +110,7 @@ func (c *cleaner) free() {
 	var gone []*logFile
 	rest := c.emptied[:0]
 	for _, e := range c.emptied {
-		if e.gen == 0 || durable < e.gen {
+		if (e.gen == 0 || durable < e.gen) && !mutant.On(mutant.VictimBeforeCheckpoint) {
 			rest = append(rest, e)
 			continue
 		}

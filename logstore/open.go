@@ -318,9 +318,9 @@ func (s *Store) start() {
 	if s.cfg.ReadOnly {
 		return
 	}
-	tasks := []func(<-chan struct{}){s.keeper.run, s.filler.run, s.ckpt.run, s.sealer.run}
+	tasks := []func(<-chan struct{}){s.keeper.run, s.filler.run, s.sealer.run}
 	if !s.cfg.byHand {
-		tasks = append(tasks, s.cleaner.run)
+		tasks = append(tasks, s.cleaner.run, s.ckpt.run)
 	}
 	for _, run := range tasks {
 		s.tasks.Add(1)

@@ -11,9 +11,15 @@ const (
 	AppendAfterTear  Mutant = "append-after-tear"  // the log goes on behind a torn batch in the same file
 	BlindRelocation  Mutant = "blind-relocation"   // a RELOC takes effect though its block was written since
 	StaleFrame       Mutant = "stale-frame"        // a frame of a file's former life counts
+
+	VictimBeforeCheckpoint Mutant = "victim-before-checkpoint" // a cleaned file is freed while a replay still needs it
+	CheckpointInParts      Mutant = "checkpoint-in-parts"      // a checkpoint's position is not that of its contents
 )
 
 // All lists the mutants.
 func All() []Mutant {
-	return []Mutant{NoSync, TwoFlushes, SumWithoutOffset, AppendAfterTear, BlindRelocation, StaleFrame}
+	return []Mutant{
+		NoSync, TwoFlushes, SumWithoutOffset, AppendAfterTear, BlindRelocation, StaleFrame,
+		VictimBeforeCheckpoint, CheckpointInParts,
+	}
 }
