@@ -74,6 +74,10 @@ N ?= 100000
 crash: ## N (100000) power cuts of the log store, random scripts
 	$(CRASH) -crash.n=$(N) | $(CRASH_QUIET)
 
+.PHONY: bench-open
+bench-open: ## how long stores of 10, 20 and 50 GiB take to open (needs 70 GB)
+	$(GO) test ./logstore -run TestOpenTimes -v -timeout 20m -open.gib 10,20,50
+
 .PHONY: test-crash
 test-crash: ## 60 s of that
 	$(CRASH) -crash.time=60s | $(CRASH_QUIET)
