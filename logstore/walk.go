@@ -197,7 +197,8 @@ func (w *walker) short(p *logPart, sc *scanner, reader vfs.File, sealed bool) er
 	if t == nil {
 		return nil
 	}
-	for rest, st := t.body, frameGood; len(rest) > 0; {
+	for rest := t.body; len(rest) > 0; {
+		var st frameState
 		if rest, st = sc.frame.decodeFooter(rest, p.file); st != frameGood {
 			return nil // go on with the batches
 		}
