@@ -68,9 +68,12 @@ func (p pace) ratio() float64 {
 	return min(2, 2*float64(from-free)/float64(max(from-to, 1)))
 }
 
-// hurry tells that empty files are needed now, so that a checkpoint should not
-// wait for its time. It costs less the more files it frees.
-func (p pace) hurry() bool { return p.free <= p.throttleBelow()+1 }
+// hurry tells that a checkpoint should not wait for its time: empty files are
+// needed now, or as many wait for one as may lie between the two limits, less
+// those that are emptied while it is taken.
+func (p pace) hurry() bool {
+	return p.free <= p.throttleBelow()+1 || 2*p.coming >= p.cleanBelow()-p.throttleBelow()
+}
 
 // The bounds of brakes: how many bytes of payload a second get in when the
 // slowing begins, and when the reserve is reached.
