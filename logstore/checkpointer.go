@@ -16,6 +16,8 @@ import (
 type checkpointer struct {
 	store *Store
 	wake  chan struct{}
+	// urgent ends the rest between two checkpoints.
+	urgent chan struct{}
 	// onDurable is called after each checkpoint, by who took it.
 	onDurable func()
 
@@ -147,7 +149,7 @@ func (c *checkpointer) attempt(stop <-chan struct{}) bool {
 	switch {
 	case err == nil:
 		rest := min(restShare*c.store.cfg.Clock.Now().Sub(was), maxRest)
-		return rest == 0 || pause(c.store.cfg.Clock, rest, stop)
+		return rest == 0 || c.rest(rest, stop)
 	case errors.Is(err, errStopped):
 		return false
 	case block.KindOf(err) == block.NoSpace:
@@ -157,6 +159,29 @@ func (c *checkpointer) attempt(stop <-chan struct{}) bool {
 	}
 	c.store.fail(err)
 	return false
+}
+
+// rest pauses after a checkpoint, until the cleaner has need of the next one;
+// false when it is time to stop.
+func (c *checkpointer) rest(d time.Duration, stop <-chan struct{}) bool {
+	t := c.store.cfg.Clock.NewTimer(d)
+	defer t.Stop()
+	select {
+	case <-t.C():
+		return true
+	case <-c.urgent:
+		return true
+	case <-stop:
+		return false
+	}
+}
+
+// hurry ends a rest: writes wait for files that only a checkpoint sets free.
+func (c *checkpointer) hurry() {
+	select {
+	case c.urgent <- struct{}{}:
+	default:
+	}
 }
 
 // due tells whether enough was logged since the last checkpoint.

@@ -99,6 +99,9 @@ func (c *cleaner) ask(p pace) {
 			ckpt.request()
 		}
 	}
+	if len(c.emptied) > 0 && p.free <= p.throttleBelow()+1 {
+		ckpt.hurry()
+	}
 }
 
 // free lets go of the empty files that no replay needs any more: it logs again

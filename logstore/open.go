@@ -59,7 +59,7 @@ func newStore(fsys vfs.FS, dir string, disk block.DiskID, cfg Config, lock inter
 	s.cleaner.cold.batch = newBatch()
 	s.cleaner.cold.batch.reset()
 	s.sealer = sealer{store: s, wake: make(chan struct{}, 1)}
-	s.ckpt = checkpointer{store: s, wake: make(chan struct{}, 1), onDurable: s.cleaner.nudge}
+	s.ckpt = checkpointer{store: s, wake: make(chan struct{}, 1), urgent: make(chan struct{}, 1), onDurable: s.cleaner.nudge}
 	s.mu.segments = make(map[block.SegmentID]*Segment)
 	s.mu.byIndex = make(map[segIndex]*Segment)
 	s.mu.making = make(map[block.SegmentID]bool)
