@@ -1,6 +1,7 @@
 package logstore
 
 import (
+	"errors"
 	"sync"
 	"sync/atomic"
 	"time"
@@ -275,7 +276,7 @@ func (c *cleaner) cleanOne(stop <-chan struct{}) bool {
 	before := f.live.Load()
 	v, err := s.clean(f, stop)
 	switch {
-	case err == errStopped:
+	case errors.Is(err, errStopped):
 		return false
 	case err != nil:
 		s.cleaningFailed(f, err)
