@@ -69,13 +69,19 @@ func TestReadSpans(t *testing.T) {
 func checkSpans(t *testing.T, rng *rand.Rand, files []vfs.File, data [][]byte) {
 	spans := make([]vfs.Span, 1+rng.IntN(300))
 	which := make([]int, len(spans))
+	var lent []*slab.Buffer
+	defer func() {
+		for _, buf := range lent {
+			buf.Release()
+		}
+	}()
 	for i := range spans {
 		k, page := rng.IntN(2), rng.IntN(spanPages-4)
 		which[i] = k
 		spans[i] = vfs.Span{File: files[k], Off: vfs.Offset(page * vfs.DirectAlign)}
 		for range 1 + rng.IntN(3) {
 			buf := slab.Get(vfs.DirectAlign)
-			defer buf.Release()
+			lent = append(lent, buf)
 			spans[i].Bufs = append(spans[i].Bufs, buf.Bytes())
 		}
 	}
