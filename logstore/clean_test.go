@@ -124,6 +124,8 @@ func (d *dirt) free() {
 func freeAll(t testing.TB, s *Store) {
 	t.Helper()
 	s.cleaner.step(nil) // finds what is empty
+	s.cleaner.step(nil) // must not let it go yet,
+	s.cleaner.step(nil) // nor make spares of it
 	must(t, s.ckpt.take(nil))
 	s.cleaner.step(nil) // lets it go
 	s.cleaner.step(nil) // makes spares of it
