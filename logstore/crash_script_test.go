@@ -248,10 +248,11 @@ func (c *crasher) relive() {
 }
 
 // takeOver makes a the next writer: it has seen scl, what is above may come
-// back or not.
+// back or not. It sends nothing again of what was sent before the cut: what of
+// that was lost has given its LSN to what again wrote after the cut.
 func (a *author) takeOver(scl block.LSN) {
 	a.epoch++
-	a.tail, a.held = scl, nil
+	a.tail, a.held, a.old = scl, nil, nil
 }
 
 // write enqueues tickets for one or two segments, and waits. Some are enqueued
