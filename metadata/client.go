@@ -77,21 +77,32 @@ func call[Req, Reply any](ctx context.Context, c *Client, m method[Req, Reply], 
 		ctx, cancel = context.WithTimeout(ctx, c.opts.Timeout)
 		defer cancel()
 	}
+	reason := ""
 	for attempt, hops := 0, 0; ; attempt++ {
 		reply, err := callOnce(ctx, c, m, req)
 		var redirect *Redirect
+		if err != nil && reason != "" && errors.Is(err, context.DeadlineExceeded) {
+			return nil, c.gaveUp(err, reason) // what came before tells more than "no answer in time"
+		}
 		if err == nil || !errors.As(err, &redirect) {
 			return reply, err
 		}
+		reason = redirect.Reason
 		if redirect.Leader != "" && hops < hopsMax {
 			hops++
 			continue
 		}
 		hops = 0
 		if waitErr := pause(ctx, attempt); waitErr != nil {
-			return nil, block.Wrap(block.Unavailable, waitErr, "metadata service: no leader answered (tried %v); last: %s", c.pool.addresses(), redirect.Reason)
+			return nil, c.gaveUp(waitErr, reason)
 		}
 	}
+}
+
+// gaveUp is the error of a call whose time ended with cause, after attempts of
+// which the last said reason.
+func (c *Client) gaveUp(cause error, reason string) error {
+	return block.Wrap(block.Unavailable, cause, "metadata service: no leader answered (tried %v); last: %s", c.pool.addresses(), reason)
 }
 
 // callOnce makes one attempt. An error that another attempt may cure is a
