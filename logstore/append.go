@@ -345,7 +345,7 @@ func (s *Store) apply() {
 	h.lastPage = h.next
 	h.next += b.pages()
 	if step := min(growStep, h.file.header.pages/4); h.lastPage/step != h.next/step {
-		s.filler.nudge()
+		s.filler.wake.ring()
 	}
 	s.nextBatch++
 	s.settleStatuses()
@@ -431,7 +431,7 @@ func (s *Store) roll(who taker) error {
 	s.addFile(hd.file)
 	s.filler.work(hd.file)
 	s.moveOn(&s.mu.applied.hot, &s.head, s.nextBatch-1)
-	s.ckpt.nudge()
+	s.ckpt.wake.ring()
 	s.cleaner.refresh()
 	return s.seal(&old)
 }
@@ -449,7 +449,7 @@ func (s *Store) seal(old *head) error {
 	if old.file != nil {
 		old.file.sealed.Store(true)
 		s.sealer.add(old.file, old.hs)
-		s.cleaner.nudge()
+		s.cleaner.wake.ring()
 	}
 	if old.writer == nil {
 		return nil

@@ -2,6 +2,7 @@ package logstore
 
 import (
 	"encoding/binary"
+	"iter"
 
 	"github.com/sextantdisk/sextant/internal/block"
 	"github.com/sextantdisk/sextant/internal/mutant"
@@ -209,6 +210,27 @@ type frame struct {
 	sums []block.Sum // of all records, in order
 }
 
+// logged is one record of a frame.
+type logged struct {
+	d    *descriptor
+	sums []block.Sum // of its payload
+	at   pageNo      // where that lies
+}
+
+// each gives the records of f, in order.
+func (f *frame) each() iter.Seq2[int, logged] {
+	return func(yield func(int, logged) bool) {
+		at, sums := f.page+pageNo(f.headerPages), f.sums
+		for i := range f.recs {
+			n := f.recs[i].payload()
+			if !yield(i, logged{&f.recs[i], sums[:n], at}) {
+				return
+			}
+			at, sums = at+pageNo(n), sums[n:]
+		}
+	}
+}
+
 // frameID is what a frame at its place must say.
 type frameID struct {
 	file  fileSeq
@@ -294,12 +316,9 @@ func allZero(p []byte) bool {
 // encode writes f's header pages to p, which must be zeroes, as long as the
 // header. It is the inverse of decode; appends build their frames piecewise.
 func (f *frame) encode(p []byte) {
-	rest, sums := p[batchHeaderSize:], f.sums
-	for i := range f.recs {
-		d := &f.recs[i]
-		n := d.payload()
-		rest = d.encode(rest, sums[:n])
-		sums = sums[n:]
+	rest := p[batchHeaderSize:]
+	for _, r := range f.each() {
+		rest = r.d.encode(rest, r.sums)
 	}
 	f.batchHeader.encode(p)
 }

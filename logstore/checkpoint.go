@@ -2,7 +2,6 @@ package logstore
 
 import (
 	"errors"
-	"fmt"
 	"io/fs"
 	"slices"
 
@@ -12,9 +11,9 @@ import (
 	"github.com/sextantdisk/sextant/internal/vfs"
 )
 
-func manifestName(slot int) string         { return fmt.Sprintf("%s%08x", manifestPrefix, slot) }
-func stateName(g generation) string        { return fmt.Sprintf("%s%08x", statePrefix, uint32(g)) }
-func leavesName(g generation) string       { return fmt.Sprintf("%s%08x", leavesPrefix, uint32(g)) }
+func manifestName(slot int) string         { return fileName(manifestPrefix, uint32(slot)) }
+func stateName(g generation) string        { return fileName(statePrefix, uint32(g)) }
+func leavesName(g generation) string       { return fileName(leavesPrefix, uint32(g)) }
 func (m *manifest) needs(name string) bool { return slices.Contains(m.names(), name) }
 
 // names are the files that m is made of, but its own.
@@ -94,20 +93,17 @@ func (c *checkpointer) writeLeaves(g generation, shot *capture, stop <-chan stru
 		return nil
 	}
 	name := leavesName(g)
-	w, err := c.store.fs.OpenFile(c.store.file(name), vfs.Create|c.store.filer.mode)
-	if err != nil {
-		return diskError(err, "making", name)
-	}
-	if err = c.writeChunks(w, name, g, shot, stop); err == nil {
-		err = diskError(w.SyncMeta(), "syncing", name)
-	}
-	if cerr := w.Close(); err == nil {
-		err = diskError(cerr, "closing", name)
-	}
-	if size, serr := c.store.fs.Stat(c.store.file(name)); serr == nil {
-		c.store.filer.adopt(size)
-	}
-	return err
+	r := c.store.filer
+	return r.edit(name, vfs.Create|r.mode, func(w vfs.File) error {
+		err := c.writeChunks(w, name, g, shot, stop)
+		if err == nil {
+			err = diskError(w.SyncMeta(), "syncing", name)
+		}
+		if size, serr := w.Size(); serr == nil {
+			r.adopt(size)
+		}
+		return err
+	})
 }
 
 func (c *checkpointer) writeChunks(w vfs.File, name string, g generation, shot *capture, stop <-chan struct{}) error {
@@ -137,21 +133,17 @@ func (c *checkpointer) writeChunks(w vfs.File, name string, g generation, shot *
 
 // writeFile writes a file from its start, and syncs it.
 func (c *checkpointer) writeFile(name string, mode vfs.Mode, p []byte) error {
-	w, err := c.store.fs.OpenFile(c.store.file(name), vfs.ReadWrite|mode)
-	if err != nil {
-		return diskError(err, "opening", name)
-	}
-	if err = diskError(w.WritevAt([][]byte{p}, 0), "writing", name); err == nil {
-		err = diskError(w.SyncMeta(), "syncing", name)
-	}
-	if cerr := w.Close(); err == nil {
-		err = diskError(cerr, "closing", name)
-	}
-	if mode&vfs.Create != 0 {
-		c.store.filer.adopt(block.ByteCount(len(p)))
-	}
-	c.wrote(len(p))
-	return err
+	r := c.store.filer
+	return r.edit(name, mode, func(w vfs.File) error {
+		if mode&vfs.Create != 0 {
+			r.adopt(block.ByteCount(len(p)))
+		}
+		c.wrote(len(p))
+		if err := w.WritevAt([][]byte{p}, 0); err != nil {
+			return diskError(err, "writing", name)
+		}
+		return diskError(w.SyncMeta(), "syncing", name)
+	})
 }
 
 // wrote counts what was written for a checkpoint.

@@ -15,9 +15,10 @@ import (
 // Close; what it was writing then does not exist.
 type checkpointer struct {
 	store *Store
-	wake  chan struct{}
-	// urgent ends the rest between two checkpoints.
-	urgent chan struct{}
+	wake  bell // to look whether a checkpoint is due
+	// urgent ends the rest between two checkpoints: writes wait for files that
+	// only a checkpoint sets free.
+	urgent bell
 	// onDurable is called after each checkpoint, by who took it.
 	onDurable func()
 
@@ -59,7 +60,7 @@ func (c *checkpointer) request() generation {
 	c.mu.Lock()
 	defer c.mu.Unlock()
 	c.mu.wanted = true
-	c.nudge()
+	c.wake.ring()
 	return c.mu.started + 1
 }
 
@@ -112,27 +113,14 @@ func (c *checkpointer) again() {
 	c.mu.wanted = true
 }
 
-// nudge makes the goroutine look whether a checkpoint is due.
-func (c *checkpointer) nudge() {
-	select {
-	case c.wake <- struct{}{}:
-	default:
-	}
-}
-
 func (c *checkpointer) run(stop <-chan struct{}) {
-	for {
-		select {
-		case <-c.wake:
-		case <-stop:
-			return
-		}
+	c.wake.serve(stop, func() {
 		for (c.wanted() || c.due()) && !stopped(stop) {
 			if !c.attempt(stop) {
 				break
 			}
 		}
-	}
+	})
 }
 
 // attempt takes a checkpoint. False if there should be none for now: the
@@ -149,7 +137,7 @@ func (c *checkpointer) attempt(stop <-chan struct{}) bool {
 	switch {
 	case err == nil:
 		rest := min(restShare*c.store.cfg.Clock.Now().Sub(was), maxRest)
-		return rest == 0 || c.rest(rest, stop)
+		return rest == 0 || c.urgent.wait(c.store.cfg.Clock, rest, stop)
 	case errors.Is(err, errStopped):
 		return false
 	case block.KindOf(err) == block.NoSpace:
@@ -159,29 +147,6 @@ func (c *checkpointer) attempt(stop <-chan struct{}) bool {
 	}
 	c.store.fail(err)
 	return false
-}
-
-// rest pauses after a checkpoint, until the cleaner has need of the next one;
-// false when it is time to stop.
-func (c *checkpointer) rest(d time.Duration, stop <-chan struct{}) bool {
-	t := c.store.cfg.Clock.NewTimer(d)
-	defer t.Stop()
-	select {
-	case <-t.C():
-		return true
-	case <-c.urgent:
-		return true
-	case <-stop:
-		return false
-	}
-}
-
-// hurry ends a rest: writes wait for files that only a checkpoint sets free.
-func (c *checkpointer) hurry() {
-	select {
-	case c.urgent <- struct{}{}:
-	default:
-	}
 }
 
 // due tells whether enough was logged since the last checkpoint.

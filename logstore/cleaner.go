@@ -21,7 +21,7 @@ import (
 // there and its blocks are found in both places; the index has one of them.
 type cleaner struct {
 	store *Store
-	wake  chan struct{}
+	wake  bell
 	// stuck: no file is left to clean into.
 	stuck atomic.Bool
 	// What follows belongs to the goroutine.
@@ -67,34 +67,19 @@ const (
 	cleanRest = 10 * time.Second
 )
 
-func (c *cleaner) nudge() {
-	select {
-	case c.wake <- struct{}{}:
-	default:
-	}
-}
-
 // bury takes the blocks of a dropped segment off the counts, in time.
 func (c *cleaner) bury(g *Segment) {
 	c.mu.Lock()
 	c.mu.dead = append(c.mu.dead, g)
 	c.mu.Unlock()
-	c.nudge()
+	c.wake.ring()
 }
 
 func (c *cleaner) run(stop <-chan struct{}) {
 	for !stopped(stop) && c.store.Failed() == nil {
-		again := c.step(stop)
-		if again == 0 {
-			continue
+		if again := c.step(stop); again > 0 {
+			c.wake.wait(c.store.cfg.Clock, again, stop)
 		}
-		t := c.store.cfg.Clock.NewTimer(again)
-		select {
-		case <-c.wake:
-		case <-t.C():
-		case <-stop:
-		}
-		t.Stop()
 	}
 }
 

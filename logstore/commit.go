@@ -61,7 +61,7 @@ func (s *Store) rest(err error) error {
 	if s.waiting.IsZero() {
 		return err // they were refused
 	}
-	s.cleaner.nudge()
+	s.cleaner.wake.ring()
 	pause(s.cfg.Clock, waitFree, s.stop)
 	if stopped(s.stop) {
 		s.refuse(err)

@@ -4,7 +4,6 @@ import (
 	"crypto/rand"
 	"encoding/binary"
 	"errors"
-	"fmt"
 	"math"
 	"path"
 	"sync"
@@ -90,6 +89,24 @@ func diskError(err error, what, name string) error {
 	return block.Wrap(block.Unavailable, err, "the disk failed: %s %s", what, name)
 }
 
+// edit opens a file, which mode may have made, has fn change it, and closes it.
+// Error kinds: those of fn, NoSpace, Unavailable.
+func (r *filer) edit(name string, mode vfs.Mode, fn func(w vfs.File) error) error {
+	what := "opening"
+	if mode&vfs.Create != 0 {
+		what = "making"
+	}
+	w, err := r.fs.OpenFile(path.Join(r.dir, name), vfs.ReadWrite|mode)
+	if err != nil {
+		return diskError(err, what, name)
+	}
+	err = fn(w)
+	if cerr := w.Close(); err == nil {
+		err = diskError(cerr, "closing", name)
+	}
+	return err
+}
+
 // reserve counts a new file of full length in. Error kind: NoSpace.
 func (r *filer) reserve() (name string, err error) {
 	r.mu.Lock()
@@ -99,7 +116,7 @@ func (r *filer) reserve() (name string, err error) {
 	}
 	r.mu.planned += r.fileSize
 	r.mu.nextNew++
-	return fmt.Sprintf("%s%08x", newPrefix, r.mu.nextNew), nil
+	return fileName(newPrefix, r.mu.nextNew), nil
 }
 
 func (r *filer) unreserve() {

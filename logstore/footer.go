@@ -2,7 +2,6 @@ package logstore
 
 import (
 	"encoding/binary"
-	"path"
 
 	"github.com/sextantdisk/sextant/internal/block"
 	"github.com/sextantdisk/sextant/internal/vfs"
@@ -194,16 +193,10 @@ func (r *filer) writeFooter(f *logFile, hs headers) error {
 	buf := alignedPages(int(n) + 1)
 	copy(buf, hs.p)
 	t.encodeTrailer(buf[int(n)*pageSize:], &f.header)
-	w, err := r.fs.OpenFile(path.Join(r.dir, f.name), vfs.ReadWrite|r.mode)
-	if err != nil {
-		return diskError(err, "opening", f.name)
-	}
-	err = diskError(w.WritevAt([][]byte{buf}, (f.header.pages-1-n).at()), "writing the footer of", f.name)
-	if err == nil {
-		err = diskError(w.Sync(), "syncing", f.name)
-	}
-	if cerr := w.Close(); err == nil {
-		err = diskError(cerr, "closing", f.name)
-	}
-	return err
+	return r.edit(f.name, r.mode, func(w vfs.File) error {
+		if err := w.WritevAt([][]byte{buf}, (f.header.pages - 1 - n).at()); err != nil {
+			return diskError(err, "writing the footer of", f.name)
+		}
+		return diskError(w.Sync(), "syncing", f.name)
+	})
 }

@@ -103,7 +103,10 @@ const (
 	leavesPrefix   = "leaves-"   // leaves-00000007: those that checkpoint 7 wrote
 )
 
-func logName(s fileSeq) string { return fmt.Sprintf("%s%08x", logPrefix, uint32(s)) }
+// fileName is one of our names: a prefix and eight hexadecimal digits.
+func fileName(prefix string, n uint32) string { return fmt.Sprintf("%s%08x", prefix, n) }
+
+func logName(s fileSeq) string { return fileName(logPrefix, uint32(s)) }
 
 // parseName reads the number out of one of our names.
 func parseName(prefix, name string) (uint32, bool) {

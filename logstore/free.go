@@ -1,7 +1,6 @@
 package logstore
 
 import (
-	"fmt"
 	"math"
 	"path"
 
@@ -100,7 +99,7 @@ func (c *cleaner) ask(p pace) {
 		}
 	}
 	if len(c.emptied) > 0 && p.free <= p.throttleBelow()+1 {
-		ckpt.hurry()
+		ckpt.urgent.ring()
 	}
 }
 
@@ -178,7 +177,7 @@ func (c *cleaner) letGo(f *logFile) {
 		c.mu.Lock()
 		c.mu.left = append(c.mu.left, f)
 		c.mu.Unlock()
-		c.nudge()
+		c.wake.ring()
 	}
 	f.left.Store(&left)
 	s.removeFile(f)
@@ -218,7 +217,7 @@ func (r *filer) recycle(name string, size block.ByteCount) error {
 	r.mu.Lock()
 	keep := size == r.fileSize && len(r.mu.spares) < r.maxSpares && (r.capacity == 0 || r.mu.planned <= r.capacity)
 	r.mu.nextNew++
-	spare := fmt.Sprintf("%s%08x", sparePrefix, r.mu.nextNew)
+	spare := fileName(sparePrefix, r.mu.nextNew)
 	r.mu.Unlock()
 	full := path.Join(r.dir, name)
 	if keep {

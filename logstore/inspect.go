@@ -204,19 +204,14 @@ func (v *inspection) batch(f *logFile, fr *frame, sc *scanner) error {
 	if err != nil || v.Record == nil {
 		return err
 	}
-	at, sums := fr.page+pageNo(fr.headerPages), fr.sums
-	for i := range fr.recs {
-		d := &fr.recs[i]
-		n := d.payload()
-		info, err := describe(d, sums[:n], at, sc)
+	for _, r := range fr.each() {
+		info, err := describe(r.d, r.sums, r.at, sc)
 		if err != nil {
 			return err
 		}
 		if err := v.Record(info); err != nil {
 			return err
 		}
-		at += pageNo(n)
-		sums = sums[n:]
 	}
 	return nil
 }

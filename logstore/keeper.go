@@ -1,12 +1,10 @@
 package logstore
 
 import (
-	"path"
 	"sync/atomic"
 	"time"
 
 	"github.com/sextantdisk/sextant/internal/block"
-	"github.com/sextantdisk/sextant/internal/clock"
 	"github.com/sextantdisk/sextant/internal/vfs"
 )
 
@@ -22,7 +20,7 @@ type keeper struct {
 	store *Store
 	open  atomic.Bool // batches came since the last SYNCMARK
 	count atomic.Uint64
-	wake  chan struct{}
+	wake  bell
 }
 
 // unmarked tells of a batch that needs a proof.
@@ -30,7 +28,7 @@ func (k *keeper) unmarked() {
 	k.count.Add(1)
 	if !k.open.Load() {
 		k.open.Store(true)
-		k.nudge()
+		k.wake.ring()
 	}
 }
 
@@ -39,31 +37,15 @@ func (k *keeper) marked(more bool) {
 	k.count.Add(1)
 	k.open.Store(more)
 	if more {
-		k.nudge()
-	}
-}
-
-func (k *keeper) nudge() {
-	select {
-	case k.wake <- struct{}{}:
-	default:
+		k.wake.ring()
 	}
 }
 
 func (k *keeper) run(stop <-chan struct{}) {
-	for {
-		select {
-		case <-k.wake:
-		case <-stop:
-			return
-		}
+	k.wake.serve(stop, func() {
 		for k.open.Load() {
 			seen := k.count.Load()
-			t := k.store.cfg.Clock.NewTimer(markIdle)
-			select {
-			case <-t.C():
-			case <-stop:
-				t.Stop()
+			if !pause(k.store.cfg.Clock, markIdle, stop) {
 				return
 			}
 			if k.count.Load() != seen {
@@ -73,7 +55,7 @@ func (k *keeper) run(stop <-chan struct{}) {
 				k.open.Store(false) // no room, or no disk: the next batch tries again
 			}
 		}
-	}
+	})
 }
 
 // mark writes a SYNCMARK with the statuses that have news.
@@ -95,7 +77,7 @@ func (s *Store) own(g *Segment, r *ownRecord) error {
 type filler struct {
 	store *Store
 	head  atomic.Pointer[logFile]
-	wake  chan struct{}
+	wake  bell
 
 	batches, bytes uint64 // of the store, when longBatches was asked last
 }
@@ -120,26 +102,14 @@ const (
 // work sets the file to work on.
 func (f *filler) work(file *logFile) {
 	f.head.Store(file)
-	f.nudge()
-}
-
-func (f *filler) nudge() {
-	select {
-	case f.wake <- struct{}{}:
-	default:
-	}
+	f.wake.ring()
 }
 
 func (f *filler) run(stop <-chan struct{}) {
-	for {
-		select {
-		case <-f.wake:
-		case <-stop:
-			return
-		}
+	f.wake.serve(stop, func() {
 		for f.step(stop) {
 		}
-	}
+	})
 }
 
 // step does a piece of work; false when there is none.
@@ -172,27 +142,6 @@ func (f *filler) longBatches() bool {
 	return n > 0 && block.ByteCount(sum/n) >= longFlush
 }
 
-func stopped(stop <-chan struct{}) bool {
-	select {
-	case <-stop:
-		return true
-	default:
-		return false
-	}
-}
-
-// pause waits; false when it is time to stop.
-func pause(c clock.Clock, d time.Duration, stop <-chan struct{}) bool {
-	t := c.NewTimer(d)
-	select {
-	case <-t.C():
-		return true
-	case <-stop:
-		t.Stop()
-		return false
-	}
-}
-
 // ahead zero-writes a piece of the head file that the head has not reached,
 // through a descriptor of its own: a write error is told to each once. False
 // if the file is zero-written up to its end.
@@ -203,14 +152,9 @@ func (f *filler) ahead(file *logFile) (did bool, err error) {
 	}
 	defer func() { file.claims.put(err == nil) }()
 	r := f.store.filer
-	w, err := r.fs.OpenFile(path.Join(r.dir, file.name), vfs.ReadWrite|r.mode)
-	if err != nil {
-		return false, diskError(err, "opening", file.name)
-	}
-	err = r.wipe(w, file.name, from, to)
-	f.store.stats.zeroed.Add(uint64((to - from).bytes()))
-	if cerr := w.Close(); err == nil {
-		err = diskError(cerr, "closing", file.name)
-	}
+	err = r.edit(file.name, r.mode, func(w vfs.File) error {
+		defer f.store.stats.zeroed.Add(uint64((to - from).bytes()))
+		return r.wipe(w, file.name, from, to)
+	})
 	return err == nil, err
 }

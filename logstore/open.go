@@ -53,13 +53,13 @@ func newStore(fsys vfs.FS, dir string, disk block.DiskID, cfg Config, lock inter
 	s.ledger.files = &s.files
 	s.stalls.base = cfg.Clock.Now()
 	s.files.Store(&fileTable{bySeq: map[fileSeq]*logFile{}})
-	s.keeper = keeper{store: s, wake: make(chan struct{}, 1)}
-	s.filler = filler{store: s, wake: make(chan struct{}, 1)}
-	s.cleaner = cleaner{store: s, wake: make(chan struct{}, 1)}
+	s.keeper = keeper{store: s, wake: newBell()}
+	s.filler = filler{store: s, wake: newBell()}
+	s.cleaner = cleaner{store: s, wake: newBell()}
 	s.cleaner.cold.batch = newBatch()
 	s.cleaner.cold.batch.reset()
-	s.sealer = sealer{store: s, wake: make(chan struct{}, 1)}
-	s.ckpt = checkpointer{store: s, wake: make(chan struct{}, 1), urgent: make(chan struct{}, 1), onDurable: s.cleaner.nudge}
+	s.sealer = sealer{store: s, wake: newBell()}
+	s.ckpt = checkpointer{store: s, wake: newBell(), urgent: newBell(), onDurable: s.cleaner.wake.ring}
 	s.mu.segments = make(map[block.SegmentID]*Segment)
 	s.mu.byIndex = make(map[segIndex]*Segment)
 	s.mu.making = make(map[block.SegmentID]bool)
@@ -330,7 +330,7 @@ func (s *Store) start() {
 		}()
 	}
 	if s.keeper.open.Load() {
-		s.keeper.nudge()
+		s.keeper.wake.ring()
 	}
-	s.ckpt.nudge()
+	s.ckpt.wake.ring()
 }

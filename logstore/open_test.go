@@ -28,19 +28,27 @@ func TestOpenRefusesAnothersFolder(t *testing.T) {
 	open(t, fs, small()) // the lock was given back each time
 }
 
-func TestOpenRefusesANewerFormat(t *testing.T) {
-	fs := newDisk()
-	must(t, open(t, fs, small()).Close())
-	p := make([]byte, pageSize)
-	f, err := fs.OpenFile("/store/"+logName(1), vfs.ReadWrite)
+// raiseVersion makes a file's first page one of the next version: the place of
+// version and checksum is the same in log files and manifests.
+func raiseVersion(t *testing.T, fs vfs.FS, name string) {
+	t.Helper()
+	f, err := fs.OpenFile("/store/"+name, vfs.ReadWrite)
 	must(t, err)
+	p := make([]byte, pageSize)
 	_, err = f.ReadAt(p, 0)
 	must(t, err)
 	p[8]++
 	sum := sumWithout(p, 12)
 	p[12], p[13], p[14], p[15] = byte(sum), byte(sum>>8), byte(sum>>16), byte(sum>>24)
 	must(t, f.WritevAt([][]byte{p}, 0))
-	_, err = Open(fs, "/store", diskA, small())
+	must(t, f.Close())
+}
+
+func TestOpenRefusesANewerFormat(t *testing.T) {
+	fs := newDisk()
+	must(t, open(t, fs, small()).Close())
+	raiseVersion(t, fs, logName(1))
+	_, err := Open(fs, "/store", diskA, small())
 	wantKind(t, err, block.Version)
 	if !strings.Contains(err.Error(), "newer") {
 		t.Fatalf("message %q", err)

@@ -32,14 +32,11 @@ func (r coldReplay) damage(d Damage) error {
 }
 
 func (r coldReplay) batch(f *logFile, fr *frame, _ *scanner) error {
-	at := fr.page + pageNo(fr.headerPages)
-	for i := range fr.recs {
-		d := &fr.recs[i]
-		if g := r.segs[d.seg]; g != nil {
-			f.note(d.seg, d.lsn)
-			g.applyReloc(d, dataAt(f.header.seq, at))
+	for _, rec := range fr.each() {
+		if g := r.segs[rec.d.seg]; g != nil {
+			f.note(rec.d.seg, rec.d.lsn)
+			g.applyReloc(rec.d, dataAt(f.header.seq, rec.at))
 		}
-		at += pageNo(d.payload())
 	}
 	f.end.Store(uint32(fr.end()))
 	return nil

@@ -95,18 +95,14 @@ func (r *replay) damage(d Damage) error {
 
 // replayed is one record of the log.
 type replayed struct {
-	d    *descriptor
-	sums []block.Sum
+	logged
 	file *logFile
-	at   pageNo // of its payload
 	sc   *scanner
 }
 
 func (r *replay) batch(f *logFile, fr *frame, sc *scanner) error {
-	at, sums := fr.page+pageNo(fr.headerPages), fr.sums
-	for i := range fr.recs {
-		d := &fr.recs[i]
-		n := d.payload()
+	for i, rec := range fr.each() {
+		d := rec.d
 		switch {
 		case d.typ == TypeSyncMark:
 		case d.typ == TypeFree:
@@ -114,12 +110,10 @@ func (r *replay) batch(f *logFile, fr *frame, sc *scanner) error {
 		case r.has(d.seg, fr.seq, i):
 			r.note(f, d) // the file may not have been there when the checkpoint began
 		default:
-			if err := r.record(replayed{d: d, sums: sums[:n], file: f, at: at, sc: sc}); err != nil {
+			if err := r.record(replayed{rec, f, sc}); err != nil {
 				return err
 			}
 		}
-		at += pageNo(n)
-		sums = sums[n:]
 	}
 	f.end.Store(uint32(fr.end()))
 	return nil

@@ -263,15 +263,10 @@ func (g *Segment) decodeRecords(f *logFile, refs []recordRef, from, end pageNo) 
 
 // pick appends the changes to g in a batch.
 func (g *Segment) pick(refs []recordRef, f *logFile, fr *frame) []recordRef {
-	at, sums := fr.page+pageNo(fr.headerPages), fr.sums
-	for i := range fr.recs {
-		d := &fr.recs[i]
-		n := d.payload()
-		if d.seg == g.idx && d.typ.isChange() {
-			refs = append(refs, recordRef{file: f, payload: at, sums: slices.Clone(sums[:n]), d: *d})
+	for _, r := range fr.each() {
+		if r.d.seg == g.idx && r.d.typ.isChange() {
+			refs = append(refs, recordRef{file: f, payload: r.at, sums: slices.Clone(r.sums), d: *r.d})
 		}
-		at += pageNo(n)
-		sums = sums[n:]
 	}
 	return refs
 }

@@ -142,33 +142,28 @@ func (t *scrub) batch(sc *scanner) {
 		}
 	}
 	for _, i := range bad {
-		t.judge(fr, at+pageNo(i), i)
+		t.judge(fr, at+pageNo(i))
 	}
 	t.at = fr.end()
 }
 
-// judge looks whether page i of a batch's payload counts, and if so reads it
+// judge looks whether a page of a batch's payload counts, and if so reads it
 // once more and notes what comes of it.
-func (t *scrub) judge(fr *frame, page pageNo, i int) {
-	first := 0
-	for k := range fr.recs {
-		d := &fr.recs[k]
-		n := d.payload()
-		if i >= first+n {
-			first += n
+func (t *scrub) judge(fr *frame, page pageNo) {
+	for _, r := range fr.each() {
+		d := r.d
+		if page >= r.at+pageNo(len(r.sums)) {
 			continue
 		}
 		if d.typ != TypeWrite && d.typ != TypeReloc {
 			return // a configuration: opening tells
 		}
-		t.s.mu.Lock()
-		g := t.s.mu.byIndex[d.seg]
-		t.s.mu.Unlock()
-		b := block.Index(d.block) + block.Index(i-first)
+		g := t.s.byIndex(d.seg)
+		b := block.Index(d.block) + block.Index(page-r.at)
 		if g == nil || g.newest(b).loc != dataAt(t.f.header.seq, page) {
 			return
 		}
-		t.doubt(g, page, b, fr.sums[i])
+		t.doubt(g, page, b, r.sums[page-r.at])
 		return
 	}
 }

@@ -9,7 +9,7 @@ import (
 // no footer.
 type sealer struct {
 	store *Store
-	wake  chan struct{}
+	wake  bell
 	mu    struct {
 		sync.Mutex
 		todo []sealed
@@ -34,10 +34,7 @@ func (s *sealer) add(f *logFile, hs headers) {
 		return
 	}
 	s.mu.todo = append(s.mu.todo, sealed{f, hs})
-	select {
-	case s.wake <- struct{}{}:
-	default:
-	}
+	s.wake.ring()
 }
 
 func (s *sealer) next() (t sealed, ok bool) {

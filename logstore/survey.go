@@ -68,13 +68,8 @@ func (s *Store) beyond(f *logFile, sc *scanner, at pageNo) (next pageNo, ok bool
 }
 
 func (s *Store) surveyBatch(v *survey, f *logFile, fr *frame) {
-	at, sums := fr.page+pageNo(fr.headerPages), fr.sums
-	for i := range fr.recs {
-		d := &fr.recs[i]
-		n := d.payload()
-		s.surveyRecord(v, d, sums[:n], dataAt(f.header.seq, at))
-		at += pageNo(n)
-		sums = sums[n:]
+	for _, r := range fr.each() {
+		s.surveyRecord(v, r.d, r.sums, dataAt(f.header.seq, r.at))
 	}
 }
 

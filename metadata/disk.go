@@ -65,7 +65,7 @@ func diskHealthToPB(h DiskHealth) *pb.DiskHealth {
 		Stalls: uint64(h.Stalls), LongestFlushNs: int64(h.LongestFlush), Unmended: uint64(h.Unmended),
 		Scrub: &pb.Scrub{
 			Running: s.Running, Done: uint64(s.Done), Total: uint64(s.Total), Found: uint64(s.Found), Mended: uint64(s.Mended), Passes: uint64(s.Passes),
-			BeganUnix: unix(s.Began), EndedUnix: unix(s.Ended), NextUnix: unix(s.Next),
+			BeganNs: timeToPB(s.Began), EndedNs: timeToPB(s.Ended), NextNs: timeToPB(s.Next),
 		},
 	}
 }
@@ -83,7 +83,7 @@ func diskHealthFromPB(p *pb.DiskHealth) DiskHealth {
 		Scrub: Scrub{
 			Running: s.GetRunning(), Done: block.ByteCount(s.GetDone()), Total: block.ByteCount(s.GetTotal()),
 			Found: int(s.GetFound()), Mended: int(s.GetMended()), Passes: int(s.GetPasses()),
-			Began: fromUnix(s.GetBeganUnix()), Ended: fromUnix(s.GetEndedUnix()), Next: fromUnix(s.GetNextUnix()),
+			Began: timeFromPB(s.GetBeganNs()), Ended: timeFromPB(s.GetEndedNs()), Next: timeFromPB(s.GetNextNs()),
 		},
 	}
 }
@@ -92,18 +92,3 @@ func diskHealthFromPB(p *pb.DiskHealth) DiskHealth {
 const maxDiskText = 1024
 
 func cut(s string) string { return s[:min(len(s), maxDiskText)] }
-
-// unix is a time in whole seconds; 0 stands for no time.
-func unix(t time.Time) int64 {
-	if t.IsZero() {
-		return 0
-	}
-	return t.Unix()
-}
-
-func fromUnix(s int64) time.Time {
-	if s == 0 {
-		return time.Time{}
-	}
-	return time.Unix(s, 0).UTC()
-}

@@ -101,22 +101,13 @@ func diskBroken(err error) bool {
 
 // watch looks after the disk until the daemon ends.
 func (s *Server) watch() {
-	timer := s.clock.NewTimer(watchEvery)
-	defer timer.Stop()
-	for {
-		select {
-		case <-s.ctx.Done():
-			return
-		case <-timer.C():
-		case <-s.lookNow:
-		}
+	s.repeat(watchEvery, watchEvery, s.lookNow, func() {
 		s.cutStopped()
 		if s.store != nil {
 			s.lookAtFlush()
 			s.lookForRoom()
 		}
-		timer.Reset(watchEvery)
-	}
+	})
 }
 
 // lookAtFlush gives up a disk whose flush does not come back: gateways must

@@ -69,17 +69,23 @@ func (s *Server) capacity() block.ByteCount {
 
 // heartbeats tells the metadata service once a second that this daemon lives.
 func (s *Server) heartbeats() {
-	timer := s.clock.NewTimer(0)
+	s.repeat(0, heartbeatEvery, s.beatNow, s.heartbeat)
+}
+
+// repeat does work after first, then every so often, and whenever it is woken,
+// until the daemon ends.
+func (s *Server) repeat(first, every time.Duration, woken <-chan struct{}, work func()) {
+	timer := s.clock.NewTimer(first)
 	defer timer.Stop()
 	for {
 		select {
 		case <-s.ctx.Done():
 			return
 		case <-timer.C():
-		case <-s.beatNow:
+		case <-woken:
 		}
-		s.heartbeat()
-		timer.Reset(heartbeatEvery)
+		work()
+		timer.Reset(every)
 	}
 }
 
@@ -111,14 +117,16 @@ func (s *Server) heartbeat() {
 func (s *Server) Report() Report {
 	stats := s.LogStats()
 	r := Report{
-		Identity: s.id, Folder: s.cfg.Dir, Capacity: s.capacity(), Log: stats.Size, Damages: stats.Damages,
+		Identity: s.id, Folder: s.cfg.Dir, Log: stats.Size, Damages: stats.Damages,
 		Stalls: stats.Stalls, LongestFlush: stats.LongestFlush, Hosted: s.Hosted(), Scrub: s.Scrub(), Mended: int(s.counters.Mended.Load()),
 	}
 	if s.store != nil {
 		r.Space = s.space()
-		r.Used = r.Space.Live + r.Space.Reserved
+		r.Capacity, r.Used = r.Space.Capacity, r.Space.Live+r.Space.Reserved
 		r.IndexBlocks, r.IndexBytes = s.store.IndexMemory()
 		r.Unmended = s.store.BrokenBatches()
+	} else {
+		r.Capacity = s.capacity()
 	}
 	if err := s.Failed(); err != nil {
 		r.Failed = err.Error()

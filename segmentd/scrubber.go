@@ -190,12 +190,13 @@ func (c *scrubber) step() {
 	}
 	c.mu.Lock()
 	c.mu.state.took(c.s.clock.Now(), r)
+	state = c.mu.state
 	c.mu.Unlock()
 	if r.Found > 0 {
 		c.mend()
 	}
 	if r.Done {
-		c.s.log.Info("scrub ended", "bytes", c.s.Scrub().Done.String(), "found_ever", c.s.Scrub().Found)
+		c.s.log.Info("scrub ended", "bytes", state.Done.String(), "found_ever", state.Found)
 	}
 	if r.Done || now.Sub(c.saved) >= saveEvery {
 		c.save()

@@ -890,9 +890,9 @@ type Scrub struct {
 	Found         uint64                 `protobuf:"varint,4,opt,name=found,proto3" json:"found,omitempty"`
 	Mended        uint64                 `protobuf:"varint,5,opt,name=mended,proto3" json:"mended,omitempty"`
 	Passes        uint64                 `protobuf:"varint,6,opt,name=passes,proto3" json:"passes,omitempty"`
-	BeganUnix     int64                  `protobuf:"varint,7,opt,name=began_unix,json=beganUnix,proto3" json:"began_unix,omitempty"` // of the pass under way, or of the last one
-	EndedUnix     int64                  `protobuf:"varint,8,opt,name=ended_unix,json=endedUnix,proto3" json:"ended_unix,omitempty"` // of the last pass that ended
-	NextUnix      int64                  `protobuf:"varint,9,opt,name=next_unix,json=nextUnix,proto3" json:"next_unix,omitempty"`
+	BeganNs       int64                  `protobuf:"varint,7,opt,name=began_ns,json=beganNs,proto3" json:"began_ns,omitempty"` // of the pass under way, or of the last one
+	EndedNs       int64                  `protobuf:"varint,8,opt,name=ended_ns,json=endedNs,proto3" json:"ended_ns,omitempty"` // of the last pass that ended
+	NextNs        int64                  `protobuf:"varint,9,opt,name=next_ns,json=nextNs,proto3" json:"next_ns,omitempty"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
 }
@@ -969,23 +969,23 @@ func (x *Scrub) GetPasses() uint64 {
 	return 0
 }
 
-func (x *Scrub) GetBeganUnix() int64 {
+func (x *Scrub) GetBeganNs() int64 {
 	if x != nil {
-		return x.BeganUnix
+		return x.BeganNs
 	}
 	return 0
 }
 
-func (x *Scrub) GetEndedUnix() int64 {
+func (x *Scrub) GetEndedNs() int64 {
 	if x != nil {
-		return x.EndedUnix
+		return x.EndedNs
 	}
 	return 0
 }
 
-func (x *Scrub) GetNextUnix() int64 {
+func (x *Scrub) GetNextNs() int64 {
 	if x != nil {
-		return x.NextUnix
+		return x.NextNs
 	}
 	return 0
 }
@@ -3791,19 +3791,17 @@ const file_metadata_metadatapb_api_proto_rawDesc = "" +
 	"\x10longest_flush_ns\x18\n" +
 	" \x01(\x03R\x0elongestFlushNs\x12\x1a\n" +
 	"\bunmended\x18\v \x01(\x04R\bunmended\x120\n" +
-	"\x05scrub\x18\f \x01(\v2\x1a.sextant.metadata.v1.ScrubR\x05scrub\"\xec\x01\n" +
+	"\x05scrub\x18\f \x01(\v2\x1a.sextant.metadata.v1.ScrubR\x05scrub\"\xe0\x01\n" +
 	"\x05Scrub\x12\x18\n" +
 	"\arunning\x18\x01 \x01(\bR\arunning\x12\x12\n" +
 	"\x04done\x18\x02 \x01(\x04R\x04done\x12\x14\n" +
 	"\x05total\x18\x03 \x01(\x04R\x05total\x12\x14\n" +
 	"\x05found\x18\x04 \x01(\x04R\x05found\x12\x16\n" +
 	"\x06mended\x18\x05 \x01(\x04R\x06mended\x12\x16\n" +
-	"\x06passes\x18\x06 \x01(\x04R\x06passes\x12\x1d\n" +
-	"\n" +
-	"began_unix\x18\a \x01(\x03R\tbeganUnix\x12\x1d\n" +
-	"\n" +
-	"ended_unix\x18\b \x01(\x03R\tendedUnix\x12\x1b\n" +
-	"\tnext_unix\x18\t \x01(\x03R\bnextUnix\"\xab\x01\n" +
+	"\x06passes\x18\x06 \x01(\x04R\x06passes\x12\x19\n" +
+	"\bbegan_ns\x18\a \x01(\x03R\abeganNs\x12\x19\n" +
+	"\bended_ns\x18\b \x01(\x03R\aendedNs\x12\x17\n" +
+	"\anext_ns\x18\t \x01(\x03R\x06nextNs\"\xab\x01\n" +
 	"\x0eHeartbeatReply\x12\x18\n" +
 	"\acluster\x18\x01 \x01(\fR\acluster\x124\n" +
 	"\x05state\x18\x02 \x01(\x0e2\x1e.sextant.metadata.v1.NodeStateR\x05state\x123\n" +
