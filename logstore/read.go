@@ -95,10 +95,9 @@ func (g *Segment) readableLocked(at block.LSN, first block.Index, n block.Count)
 		return block.Errorf(block.NotFound, "segment %v was dropped", g.id)
 	case n == 0 || uint64(first)+uint64(n) > maxBlocks:
 		return block.Errorf(block.Invalid, "range of %d blocks from %d does not lie in a protection group", n, first)
-	case at > c.SCL():
-		return block.Errorf(block.Behind, "segment %v is complete up to %v, not up to %v", g.id, c.SCL(), at)
-	case at < c.Floor():
-		return block.Errorf(block.Stale, "segment %v has settled its versions up to %v; %v cannot be read any more", g.id, c.Floor(), at)
+	}
+	if err := c.Readable(at); err != nil {
+		return block.Wrap(block.KindOf(err), err, "segment %v", g.id)
 	}
 	return nil
 }

@@ -63,7 +63,7 @@ func (s *Server) catchUp(h *hosted, m *wire.CatchUp, w *boxcar.Writer, tag wire.
 	start := s.clock.Now()
 	from := h.log.SCL()
 	s.log.Info("catching up", "segment", m.Segment, "pg", m.PG, "from", from, "to", m.UpTo, "donor", m.DonorNode)
-	bytes, err := s.fetchAll(h, m, func() { tell(h, w, tag) })
+	bytes, err := s.fetchAll(h, m, func() { tell(h, m.Epoch, w, tag) })
 	h.catching.Store(false)
 	log := s.log.With("segment", m.Segment, "pg", m.PG, "scl", h.log.SCL(), "bytes", uint64(bytes), "took", s.clock.Now().Sub(start))
 	if err != nil {
@@ -71,13 +71,12 @@ func (s *Server) catchUp(h *hosted, m *wire.CatchUp, w *boxcar.Writer, tag wire.
 	} else {
 		log.Info("caught up")
 	}
-	tell(h, w, tag)
+	tell(h, m.Epoch, w, tag)
 }
 
 // tell sends the writer an ack that it did not ask for.
-func tell(h *hosted, w *boxcar.Writer, tag wire.Tag) {
-	ack := h.ack(0)
-	if w.Queue(ack.Append(nil, tag), nil, nil) == nil {
+func tell(h *hosted, to block.VolumeEpoch, w *boxcar.Writer, tag wire.Tag) {
+	if w.Queue(h.appendAnswer(nil, tag, to, 0), nil, nil) == nil {
 		w.Flush()
 	}
 }

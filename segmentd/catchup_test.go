@@ -245,7 +245,7 @@ func TestR20CatchUpEndsWithAFence(t *testing.T) {
 	successor.send((&wire.Join{Identity: forTheirs(2)}).Append(nil, 1))
 	successor.ack()
 	close(fenced)
-	c.settled()
+	c.refused(block.Fenced)
 	successor.send((&wire.Ping{Identity: forTheirs(2)}).Append(nil, 1))
 	if a := successor.ack(); a.SCL != 0 {
 		t.Fatalf("after the fence %v was logged", a.SCL)

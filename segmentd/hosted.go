@@ -43,15 +43,25 @@ func (s *Server) enqueueLocked(h *hosted, ops []logstore.Op) *logstore.Ticket {
 	return s.store.Enqueue(ops)
 }
 
-// ack is the segment's word about where it stands. To be called after the
-// wait for all that it is to cover.
-func (h *hosted) ack(stamp wire.Stamp) wire.Ack {
+// answer is the segment's word about where it stands to the writer of an
+// epoch, or the news that it is fenced. To be called after the wait for all
+// that it is to cover.
+func (h *hosted) answer(to block.VolumeEpoch, stamp wire.Stamp) (wire.Ack, *wire.Refuse) {
 	st := h.log.State()
 	h.mu.Lock()
 	defer h.mu.Unlock()
-	return h.mu.core.Ack(segment.Log{
+	return h.mu.core.Answer(to, segment.Log{
 		SCL: st.SCL, Floor: st.Floor, Head: st.Head, Unlinked: st.Pending, Full: h.room.full.Load(),
 	}, stamp, h.catching.Load())
+}
+
+// appendAnswer makes the frame of answer.
+func (h *hosted) appendAnswer(b []byte, tag wire.Tag, to block.VolumeEpoch, stamp wire.Stamp) []byte {
+	ack, refuse := h.answer(to, stamp)
+	if refuse != nil {
+		return refuse.Append(b, tag)
+	}
+	return ack.Append(b, tag)
 }
 
 // ref is the segment's place, for reports.

@@ -133,8 +133,7 @@ func (r *round) answer(a *pendingAck) {
 	if err := a.host.settled(a.epoch, a.progress); err != nil {
 		r.c.log.Error("settling failed", "segment", a.host.log.ID(), "floor", a.progress.Floor, "err", err)
 	}
-	ack := a.host.ack(a.progress.Stamp)
-	r.send(ack.Append(r.head[:0], a.tag))
+	r.send(a.host.appendAnswer(r.head[:0], a.tag, a.epoch, a.progress.Stamp))
 }
 
 // send queues a frame without payload; head may be used again at once.

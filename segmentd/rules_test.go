@@ -169,7 +169,11 @@ func TestR2FenceIsOrderedWithWrites(t *testing.T) {
 	if a := successor.ack(); a.SCL != lsn(1, 2) || a.Epoch != 2 {
 		t.Fatalf("the fence was answered with %v of epoch %d: an admitted write is missing", a.SCL, a.Epoch)
 	}
-	former.ack()
+	// What was admitted before the fence is the successor's to count: the
+	// former writer is told of the fence in place of an ack.
+	if m := former.refused(block.Fenced); m.Epoch != 2 {
+		t.Errorf("the fence overtook a write, and its writer was told of epoch %d", m.Epoch)
+	}
 	former.send(records(1, record(lsn(1, 3), lsn(1, 2), 0, data('b', 1))))
 	if m := former.refused(block.Fenced); m.Epoch != 2 {
 		t.Errorf("refused by epoch %d", m.Epoch)

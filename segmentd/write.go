@@ -138,11 +138,8 @@ func (c *conn) handlePing(h wire.Header, meta []byte) error {
 // promise that it relies on is durable, whoever made it.
 func (c *conn) admitPlain(host *hosted, tag wire.Tag, id *wire.Identity, p wire.Progress) {
 	host.mu.Lock()
-	v := host.mu.core.Admit(id)
+	v := host.mu.core.AdmitBare(id, host.log.State().Promised)
 	if v.Refuse == nil {
-		if v.Promise == 0 && host.log.State().Promised < id.Epoch {
-			v.Promise = id.Epoch // another connection's promise is still on its way
-		}
 		if steps := ops(host, v, nil); len(steps) > 0 {
 			f := c.round.newFrame(0)
 			f.tag, f.host, f.ticket = tag, host, c.s.enqueueLocked(host, steps)
@@ -198,8 +195,7 @@ func (c *conn) handleMend(h wire.Header, meta []byte) error {
 			c.log.Info("damaged block mended", "segment", m.Segment, "block", m.Block+block.Index(i))
 		}
 	}
-	ack := host.ack(0)
-	c.send(ack.Append(c.head[:0], h.Tag), nil, nil)
+	c.send(host.appendAnswer(c.head[:0], h.Tag, m.Epoch, 0), nil, nil)
 	return nil
 }
 

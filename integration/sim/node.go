@@ -177,17 +177,14 @@ func (n *node) admit(c *conn, id *wire.Identity, p wire.Progress, es []entry) {
 		c.reply(&wire.Refuse{Kind: block.NotFound, Message: "not here"})
 		return
 	}
-	v := n.core.Admit(id)
+	v := n.core.AdmitBare(id, n.disk.promised)
 	if v.Refuse != nil {
 		c.reply(v.Refuse)
 		return
 	}
-	if v.Promise == 0 && n.disk.promised < id.Epoch {
-		v.Promise = id.Epoch
-	}
 	done := func() {
 		n.settled(id.Epoch, p)
-		c.reply(n.ack(p.Stamp))
+		c.reply(n.answer(id.Epoch, p.Stamp))
 	}
 	if v.Promise == 0 && v.Meta == nil && len(es) == 0 {
 		done()
@@ -196,8 +193,11 @@ func (n *node) admit(c *conn, id *wire.Identity, p wire.Progress, es []entry) {
 	n.enqueue(diskOp{promise: v.Promise, meta: v.Meta, entries: es, then: done})
 }
 
-func (n *node) ack(stamp wire.Stamp) *wire.Ack {
-	a := n.core.Ack(segment.Log{SCL: n.chain.SCL(), Floor: n.chain.Floor(), Head: n.chain.Head(), Unlinked: n.chain.Pending()}, stamp, n.catching)
+func (n *node) answer(to block.VolumeEpoch, stamp wire.Stamp) any {
+	a, refuse := n.core.Answer(to, segment.Log{SCL: n.chain.SCL(), Floor: n.chain.Floor(), Head: n.chain.Head(), Unlinked: n.chain.Pending()}, stamp, n.catching)
+	if refuse != nil {
+		return refuse
+	}
 	return &a
 }
 
@@ -233,7 +233,7 @@ func (n *node) fetch(c *conn, m *wire.CatchUp, after block.LSN, first bool) {
 	life := n.life
 	stop := func() {
 		n.catching = false
-		c.reply(n.ack(0))
+		c.reply(n.answer(m.Epoch, 0))
 	}
 	n.w.after(n.w.upTo(n.w.faults.Delay), func() {
 		if n.life != life {

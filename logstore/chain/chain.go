@@ -76,6 +76,19 @@ func (c *Chain[T]) Floor() block.LSN { return c.floor }
 // Head is the highest LSN that was ever added, linked or not.
 func (c *Chain[T]) Head() block.LSN { return max(c.head, c.floor) }
 
+// Readable says whether a read at l can be served: not beyond what is
+// complete, nor below the floor, where versions were given up (R11). Error
+// kinds: Behind, Stale.
+func (c *Chain[T]) Readable(l block.LSN) error {
+	switch {
+	case l > c.SCL():
+		return block.Errorf(block.Behind, "complete up to %v, not up to %v", c.SCL(), l)
+	case l < c.floor:
+		return block.Errorf(block.Stale, "versions are settled up to %v; %v cannot be read any more", c.floor, l)
+	}
+	return nil
+}
+
 // Pending counts the records that wait for one before them.
 func (c *Chain[T]) Pending() int { return len(c.pending) }
 

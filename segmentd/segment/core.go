@@ -68,6 +68,19 @@ func (c *Core) Admit(id *wire.Identity) Verdict {
 	return v
 }
 
+// AdmitBare decides about a message without records, whose answer relies on
+// nothing but the promise: JOIN, PING. durable is what the log has promised on
+// disk. What was admitted before may have raised the promise and still be on
+// its way; then the promise is logged once more, so that this answer waits
+// for it, whoever made it (R2).
+func (c *Core) AdmitBare(id *wire.Identity, durable block.VolumeEpoch) Verdict {
+	v := c.Admit(id)
+	if v.Refuse == nil && v.Promise == 0 && durable < id.Epoch {
+		v.Promise = id.Epoch
+	}
+	return v
+}
+
 // AdmitRead decides about a message that changes nothing: READ, MAP. It never
 // promises; an epoch that was not promised yet has not joined.
 func (c *Core) AdmitRead(id *wire.Identity) *wire.Refuse {
@@ -103,7 +116,7 @@ func (c *Core) check(id *wire.Identity) *wire.Refuse {
 	case c.unsure:
 		return c.refuse(block.Unavailable, "segment %v lost a part of its log and waits to learn the volume's epoch from the metadata service", c.id)
 	case id.Epoch < c.promised:
-		return c.refuse(block.Fenced, "segment %v has promised epoch %d, the message is of epoch %d: another gateway has opened the volume", c.id, c.promised, id.Epoch)
+		return c.fenced(id.Epoch)
 	case id.Member < c.meta.Member:
 		return c.refuse(block.Stale, "segment %v knows membership epoch %d, the message quotes %d", c.id, c.meta.Member, id.Member)
 	}
@@ -111,10 +124,13 @@ func (c *Core) check(id *wire.Identity) *wire.Refuse {
 }
 
 func (c *Core) refuse(k block.Kind, format string, args ...any) *wire.Refuse {
-	r := &wire.Refuse{Kind: k, Member: c.meta.Member, Message: fmt.Sprintf(format, args...)}
-	if k == block.Fenced {
-		r.Epoch = c.promised
-	}
+	return &wire.Refuse{Kind: k, Member: c.meta.Member, Message: fmt.Sprintf(format, args...)}
+}
+
+// fenced is the answer to whoever speaks under a lower epoch than promised.
+func (c *Core) fenced(epoch block.VolumeEpoch) *wire.Refuse {
+	r := c.refuse(block.Fenced, "segment %v has promised epoch %d, the message is of epoch %d: another gateway has opened the volume", c.id, c.promised, epoch)
+	r.Epoch = c.promised
 	return r
 }
 
@@ -156,9 +172,15 @@ type Log struct {
 	Full bool
 }
 
-// Ack is the segment's word about where it stands (R6). All that log tells
-// must be durable.
-func (c *Core) Ack(log Log, stamp wire.Stamp, catchingUp bool) wire.Ack {
+// Answer is the segment's word to the writer of epoch to about where it stands
+// (R6), after all that is to be answered is durable. All that log tells must be
+// durable, too. If a higher epoch was promised meanwhile the writer is told
+// that instead: its successor's fence has its place behind what it wrote, and
+// counts it; it must not count it itself (trap T4).
+func (c *Core) Answer(to block.VolumeEpoch, log Log, stamp wire.Stamp, catchingUp bool) (wire.Ack, *wire.Refuse) {
+	if to < c.promised {
+		return wire.Ack{}, c.fenced(to)
+	}
 	return wire.Ack{
 		Identity: wire.Identity{
 			Cluster: c.meta.Cluster, Volume: c.meta.Volume, Segment: c.id, PG: c.meta.PG,
@@ -173,7 +195,7 @@ func (c *Core) Ack(log Log, stamp wire.Stamp, catchingUp bool) wire.Ack {
 		Damaged:    c.damaged,
 		CatchingUp: catchingUp,
 		Full:       log.Full,
-	}
+	}, nil
 }
 
 // FloorFor is how far the floor may be moved: to what the writer says (R13),

@@ -84,7 +84,7 @@ func TestR2HigherEpochIsPromised(t *testing.T) {
 		t.Fatalf("the same once more: %+v", v)
 	}
 	wantRefused(t, c.Admit(says(6)).Refuse, block.Fenced)
-	if a := c.Ack(Log{}, 0, false); a.Epoch != 7 {
+	if a := said(t, c, Log{}, 0, false); a.Epoch != 7 {
 		t.Errorf("acks speak for epoch %d", a.Epoch)
 	}
 }
@@ -153,7 +153,7 @@ func TestDamagedSegmentWaitsForTheEpoch(t *testing.T) {
 	if e := c.Reassure(8); e != 0 {
 		t.Errorf("logged twice: %d", e)
 	}
-	if !c.Ack(Log{}, 0, false).Damaged {
+	if !said(t, c, Log{}, 0, false).Damaged {
 		t.Error("it does not say that it is damaged")
 	}
 }
@@ -197,19 +197,19 @@ func TestDamageEndsWhenComplete(t *testing.T) {
 func TestR6AckSaysWhatTheLogSays(t *testing.T) {
 	lsn := block.MakeLSN
 	c := promised(5)
-	a := c.Ack(Log{SCL: lsn(5, 8), Floor: lsn(5, 2), Head: lsn(5, 8)}, 77, false)
+	a := said(t, c, Log{SCL: lsn(5, 8), Floor: lsn(5, 2), Head: lsn(5, 8)}, 77, false)
 	want := wire.Ack{Identity: *says(5), SCL: lsn(5, 8), Floor: lsn(5, 2), Stamp: 77}
 	if a != want {
 		t.Fatalf("ack %+v, want %+v", a, want)
 	}
-	if a := c.Ack(Log{SCL: lsn(5, 8), Head: lsn(5, 9), Unlinked: 1}, 0, true); !a.Gap || !a.CatchingUp {
+	if a := said(t, c, Log{SCL: lsn(5, 8), Head: lsn(5, 9), Unlinked: 1}, 0, true); !a.Gap || !a.CatchingUp {
 		t.Errorf("a gap in the present writer's records: %+v", a)
 	}
 	// What a predecessor left unlinked is no gap: nobody will ever fill it.
-	if a := c.Ack(Log{SCL: lsn(4, 8), Head: lsn(4, 12), Unlinked: 1}, 0, false); a.Gap {
+	if a := said(t, c, Log{SCL: lsn(4, 8), Head: lsn(4, 12), Unlinked: 1}, 0, false); a.Gap {
 		t.Errorf("a predecessor's leavings: %+v", a)
 	}
-	if a := c.Ack(Log{SCL: lsn(5, 9), Head: lsn(5, 9), Unlinked: 1}, 0, false); a.Gap {
+	if a := said(t, c, Log{SCL: lsn(5, 9), Head: lsn(5, 9), Unlinked: 1}, 0, false); a.Gap {
 		t.Errorf("leavings below the SCL: %+v", a)
 	}
 }
@@ -271,5 +271,44 @@ func TestR24BornInTheEpochOfItsMaker(t *testing.T) {
 	m := NewMeta(says(9))
 	if m.Born != 9 || m.Cluster != place.Cluster || m.Volume != place.Volume || m.PG != place.PG || m.Member != place.Member || m.Doubtful {
 		t.Errorf("%+v", m)
+	}
+}
+
+// said is what the segment answers to the writer that it has promised.
+func said(t *testing.T, c *Core, log Log, stamp wire.Stamp, catchingUp bool) wire.Ack {
+	t.Helper()
+	a, refuse := c.Answer(c.Promised(), log, stamp, catchingUp)
+	if refuse != nil {
+		t.Fatalf("refused: %s", refuse.Message)
+	}
+	return a
+}
+
+// TestR2FormerWriterLearnsOfTheFence: what a writer had written before the
+// fence is counted by its successor; it is told of the fence, not what became
+// of that (trap T4).
+func TestR2FormerWriterLearnsOfTheFence(t *testing.T) {
+	c := promised(5)
+	if v := c.Admit(says(6)); v.Refuse != nil {
+		t.Fatal(v.Refuse.Message)
+	}
+	_, refuse := c.Answer(5, Log{SCL: block.MakeLSN(5, 8), Head: block.MakeLSN(5, 8)}, 1, false)
+	if refuse == nil || refuse.Kind != block.Fenced || refuse.Epoch != 6 {
+		t.Errorf("answered with %+v", refuse)
+	}
+}
+
+// TestR2BareMessageWaitsForThePromise: an answer that relies on a promise which
+// somebody else's message has made is logged behind it again.
+func TestR2BareMessageWaitsForThePromise(t *testing.T) {
+	c := promised(5)
+	if v := c.AdmitBare(says(6), 5); v.Promise != 6 {
+		t.Errorf("promise %d", v.Promise)
+	}
+	if v := c.AdmitBare(says(6), 5); v.Promise != 6 {
+		t.Errorf("the promise is not on disk, and the answer does not wait for it: %d", v.Promise)
+	}
+	if v := c.AdmitBare(says(6), 6); v.Promise != 0 {
+		t.Errorf("the promise is on disk, and is made again: %d", v.Promise)
 	}
 }
