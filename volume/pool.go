@@ -24,7 +24,7 @@ type PoolConfig struct {
 // volumes of a gateway.
 type Pool struct {
 	cfg    PoolConfig
-	start  time.Time
+	start  time.Duration   // of the clock's Elapsed
 	ctx    context.Context //nolint:containedctx // the one background context of the service
 	cancel context.CancelFunc
 	tasks  sync.WaitGroup
@@ -37,16 +37,16 @@ type Pool struct {
 
 // NewPool makes an empty pool; links come with the volumes that need them.
 func NewPool(cfg PoolConfig) *Pool {
-	p := &Pool{cfg: cfg, start: cfg.Clock.Now()}
+	p := &Pool{cfg: cfg, start: cfg.Clock.Elapsed()}
 	p.ctx, p.cancel = context.WithCancel(context.Background())
 	p.mu.links = map[block.DiskID]*link{}
 	p.spawn(p.hedge)
 	return p
 }
 
-// now is the time since the pool was made. All that is compared with stamps
-// and leases is read off this one clock.
-func (p *Pool) now() time.Duration { return p.cfg.Clock.Now().Sub(p.start) }
+// now is the time since the pool was made, suspended time included. All that
+// is compared with stamps and leases is read off this one clock (R14).
+func (p *Pool) now() time.Duration { return p.cfg.Clock.Elapsed() - p.start }
 
 func (p *Pool) spawn(f func()) {
 	p.tasks.Add(1)

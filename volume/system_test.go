@@ -219,8 +219,10 @@ type gateway struct {
 	end  chan error // what Config.Ended was told
 }
 
-func (s *system) pool() *Pool {
-	return NewPool(PoolConfig{Cluster: testCluster, Name: "test", Clock: clock.Real(), Logger: silence,
+func (s *system) pool() *Pool { return s.poolOn(clock.Real()) }
+
+func (s *system) poolOn(c clock.Clock) *Pool {
+	return NewPool(PoolConfig{Cluster: testCluster, Name: "test", Clock: c, Logger: silence,
 		Resolve: func(_ context.Context, name block.NodeID) (string, error) {
 			for _, n := range s.nodes {
 				if n.name == name {
@@ -233,7 +235,12 @@ func (s *system) pool() *Pool {
 
 func (s *system) open() *gateway {
 	s.t.Helper()
-	g := &gateway{t: s.t, s: s, pool: s.pool(), end: make(chan error, 1)}
+	return s.openOn(clock.Real())
+}
+
+func (s *system) openOn(c clock.Clock) *gateway {
+	s.t.Helper()
+	g := &gateway{t: s.t, s: s, pool: s.poolOn(c), end: make(chan error, 1)}
 	v, err := Open(s.t.Context(), "v", Config{Pool: g.pool, Metadata: s.meta, Gateway: "g", Hold: s.hold, Logger: silence,
 		Ended: func(err error) { g.end <- err }})
 	if err != nil {

@@ -6,7 +6,7 @@ import (
 	"github.com/sextantdisk/sextant/internal/block"
 )
 
-// Stamp is a point on the sender's own monotonic clock, in nanoseconds. Only
+// Stamp is a point on the sender's own clock, in nanoseconds. Only
 // its sender can read it; an answer echoes the newest one that it covers, so
 // the sender learns when it last spoke with the authority of its epoch (the
 // read lease of rule R14).

@@ -1,11 +1,19 @@
 package clock
 
-import "time"
+import (
+	"sync"
+	"time"
+)
 
 // Clock tells the time and makes timers.
 type Clock interface {
 	// Now is the current time, with a monotonic reading.
 	Now() time.Time
+	// Elapsed is the time since some fixed moment. Unlike what timers and the
+	// monotonic readings of Now measure, it passes while the machine is
+	// suspended, too: leases are counted by it (R14). Nobody's setting of
+	// the clock changes it, and it never goes back.
+	Elapsed() time.Duration
 	// NewTimer makes a timer that fires once, d from now; at once if d is
 	// not positive.
 	NewTimer(d time.Duration) Timer
@@ -30,7 +38,11 @@ func Real() Clock { return realClock{} }
 
 type realClock struct{}
 
+// lived is the Elapsed of all real clocks.
+var lived = sync.OnceValue(func() *elapsed { return newElapsed(machine{}) })
+
 func (realClock) Now() time.Time                         { return time.Now() }
+func (realClock) Elapsed() time.Duration                 { return lived().now() }
 func (realClock) After(d time.Duration) <-chan time.Time { return time.After(d) }
 func (realClock) NewTimer(d time.Duration) Timer         { return realTimer{time.NewTimer(d)} }
 

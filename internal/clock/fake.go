@@ -12,6 +12,7 @@ type Fake struct {
 	mu struct {
 		sync.Mutex
 		now     time.Time
+		elapsed time.Duration // what Advance and Suspend have added
 		running []*fakeTimer  // sorted by deadline, ties in order of start
 		changed chan struct{} // closed and replaced when running changes
 	}
@@ -34,6 +35,24 @@ func (f *Fake) Now() time.Time {
 	f.mu.Lock()
 	defer f.mu.Unlock()
 	return f.mu.now
+}
+
+// Elapsed is the sum of all that Advance and Suspend have added.
+func (f *Fake) Elapsed() time.Duration {
+	f.mu.Lock()
+	defer f.mu.Unlock()
+	return f.mu.elapsed
+}
+
+// Suspend lets time pass as it does for a machine that is suspended: Elapsed
+// tells of it, Now and the timers do not.
+func (f *Fake) Suspend(d time.Duration) {
+	if d < 0 {
+		panic("clock: a clock never goes back")
+	}
+	f.mu.Lock()
+	defer f.mu.Unlock()
+	f.mu.elapsed += d
 }
 
 // NewTimer makes a timer that fires in the Advance that reaches its deadline.
@@ -59,10 +78,12 @@ func (f *Fake) Advance(d time.Duration) {
 	end := f.mu.now.Add(d)
 	for len(f.mu.running) > 0 && !f.mu.running[0].due.After(end) {
 		t := f.mu.running[0]
+		f.mu.elapsed += t.due.Sub(f.mu.now)
 		f.mu.now = t.due
 		f.stopLocked(t)
 		t.c <- t.due // has room: a timer is drained when it is started
 	}
+	f.mu.elapsed += end.Sub(f.mu.now)
 	f.mu.now = end
 }
 

@@ -8,7 +8,8 @@ import (
 	"github.com/sextantdisk/sextant/wire"
 )
 
-// Time is a point on the caller's monotonic clock, since its start.
+// Time is a point on the caller's clock, since its start. It never goes back, and
+// it passes while the machine is suspended, too (R14).
 type Time = time.Duration
 
 // Tunable bounds of a protection group's writer.
