@@ -30,7 +30,7 @@ func nbdCommand() *cli.Command {
 			stringFlag("socket", "", "Unix socket for NBD clients"),
 			metadataFlag(),
 			stringFlag("zone", "", "availability zone of this gateway"),
-			boolFlag("takeover", "open volumes even if another gateway's lease is alive"),
+			boolFlag("force", "take volumes over from other gateways, even from one that lives; each volume once"),
 			&cli.DurationFlag{Name: "hold", Value: volume.DefaultHold, Usage: "how long requests wait while a write quorum is missing", EnvVars: env("hold")},
 			stringFlag("http", "", "HOST:PORT of /metrics, /healthz and /readyz"),
 		),
@@ -50,7 +50,7 @@ func runNBD(c *cli.Context) error {
 	}
 	defer client.Close()
 	g, err := startGateway(c.Context, d.log, client, gatewayConfig{
-		listen: c.String("listen"), socket: c.String("socket"), takeover: c.Bool("takeover"), hold: c.Duration("hold"),
+		listen: c.String("listen"), socket: c.String("socket"), takeover: c.Bool("force"), hold: c.Duration("hold"),
 		description: c.String("zone"), metrics: d.requestMetrics(),
 	})
 	if err != nil {

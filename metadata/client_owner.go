@@ -10,9 +10,10 @@ import (
 // OpenVolume gives the volume its next epoch, agreed through Raft (R4), and
 // makes the caller its owner. The caller then fences and recovers
 // (protocol §2.5), calls OpenDone, and renews its lease each RenewEvery from
-// now on. Error kinds: NotFound; Held: another gateway's lease is alive, or
-// may be (a new leader waits LeaseFor to know); Fenced: somebody else opened
-// it meanwhile.
+// now on. While another gateway's lease is alive it waits to see, for LeaseFor
+// at most: if that gateway renews its lease it lives; if not, it is dead and the
+// volume is the caller's. Error kinds: NotFound; Held: another gateway has it
+// and lives; Fenced: others open it over and over.
 func (c *Client) OpenVolume(ctx context.Context, r OpenRequest) (Opened, error) {
 	if err := block.CheckName("gateway", string(r.Gateway)); err != nil {
 		return Opened{}, err

@@ -129,7 +129,8 @@ type OpenRequest struct {
 	Volume      string // name, or id in its printed form
 	Gateway     GatewayID
 	Description string // for people: where the gateway runs
-	// Takeover opens the volume even if another gateway's lease is alive.
+	// Takeover opens the volume at once, even if another gateway has it and
+	// lives.
 	Takeover bool
 }
 

@@ -24,6 +24,8 @@ type Manager struct {
 	mu struct {
 		sync.Mutex
 		open map[string]*shared
+		// lost are volumes that another gateway has taken from this one.
+		lost map[string]bool
 	}
 }
 
@@ -36,11 +38,15 @@ type shared struct {
 	idle  int // counts how often it became idle
 }
 
-// NewManager makes a Manager that opens volumes with cfg.
+// NewManager makes a Manager that opens volumes with cfg. Takeover counts for a
+// volume until another gateway has taken it from this one: of two that may both
+// take over, each would else take it back for the clients that it has cut, for
+// ever.
 func NewManager(cfg Config) *Manager {
 	m := &Manager{cfg: cfg}
 	m.ctx, m.cancel = context.WithCancel(context.Background())
 	m.mu.open = map[string]*shared{}
+	m.mu.lost = map[string]bool{}
 	return m
 }
 
@@ -95,7 +101,15 @@ func (m *Manager) enter(name string) (s *shared, mine bool) {
 
 func (m *Manager) openVolume(ctx context.Context, name string, s *shared) (*Volume, error) {
 	cfg := m.cfg
+	m.mu.Lock()
+	cfg.Takeover = cfg.Takeover && !m.mu.lost[name]
+	m.mu.Unlock()
 	cfg.Ended = func(err error) {
+		if errors.Is(err, block.Fenced) {
+			m.mu.Lock()
+			m.mu.lost[name] = true
+			m.mu.Unlock()
+		}
 		m.forget(name, s)
 		if m.cfg.Ended != nil {
 			m.cfg.Ended(err)

@@ -3,6 +3,7 @@ package volume
 import (
 	"context"
 	"errors"
+	"slices"
 	"testing"
 
 	"github.com/sextantdisk/sextant/internal/block"
@@ -83,4 +84,33 @@ func TestOpenDoneWhenAllAreOpen(t *testing.T) {
 			t.Errorf("group %d is %v", x.index, p)
 		}
 	})
+}
+
+// TestTakeoverIsDoneOnce: a gateway that may take over, and from which the
+// volume was taken, does not take it back by force.
+func TestTakeoverIsDoneOnce(t *testing.T) {
+	s := newSystem(t)
+	pool := s.pool()
+	defer pool.Close()
+	ended := make(chan error, 1)
+	m := NewManager(Config{Pool: pool, Metadata: s.meta, Gateway: "g", Takeover: true, Hold: s.hold, Logger: silence,
+		Ended: func(err error) { ended <- err }})
+	defer m.Close()
+	forced := func() (out []bool) { s.meta.set(func() { out = slices.Clone(s.meta.forced) }); return out }
+	for i, want := range []bool{true, true, false} {
+		v, err := m.Acquire(t.Context(), "v")
+		if err != nil {
+			t.Fatal(err)
+		}
+		if got := forced(); len(got) != i+1 || got[i] != want {
+			t.Fatalf("opened by force: %v", got)
+		}
+		if i == 0 { // it ends for another reason
+			v.end(block.Errorf(block.Closed, "the sequence numbers are used up"))
+		} else {
+			s.meta.set(func() { s.meta.volume.Epoch++ })
+		}
+		<-ended
+		m.Release("v", v)
+	}
 }

@@ -109,8 +109,9 @@ type meta struct {
 	volume metadata.Volume
 	clean  bool
 	pgs    []metadata.PGConfig
-	err    error // of RenewLease and EnsurePG
-	ensure int   // calls of EnsurePG
+	err    error  // of RenewLease and EnsurePG
+	ensure int    // calls of EnsurePG
+	forced []bool // OpenRequest.Takeover of each opening
 	closed []metadata.CloseRequest
 	done   []block.VolumeEpoch
 	health []metadata.SegmentHealth // of the last report
@@ -129,6 +130,7 @@ func (m *meta) OpenVolume(_ context.Context, r metadata.OpenRequest) (metadata.O
 		return metadata.Opened{}, block.Errorf(block.NotFound, "no volume %s", r.Volume)
 	}
 	m.volume.Epoch++
+	m.forced = append(m.forced, r.Takeover)
 	o := metadata.Opened{Volume: m.volume, CleanHandover: m.clean, PGs: slices.Clone(m.pgs)}
 	m.clean = false
 	return o, nil

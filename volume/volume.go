@@ -42,9 +42,11 @@ type Config struct {
 	Gateway  metadata.GatewayID
 	// Description tells people where the gateway runs.
 	Description string
-	Takeover    bool
-	Hold        time.Duration // 0: DefaultHold
-	Logger      *slog.Logger
+	// Takeover takes the volume from another gateway, even from one that
+	// lives.
+	Takeover bool
+	Hold     time.Duration // 0: DefaultHold
+	Logger   *slog.Logger
 	// Ended, if not nil, is called once when the volume has ended by itself.
 	Ended func(err error)
 }

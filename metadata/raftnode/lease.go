@@ -16,9 +16,13 @@ type lease struct {
 	gateway   metadata.GatewayID
 	epoch     block.VolumeEpoch
 	renewed   time.Time
+	sign      sign // of the last renewal
 	unhealthy []metadata.SegmentHealth
 	counters  map[string]uint64
 }
+
+// sign numbers the openings and renewals that this process has seen, from 1.
+type sign uint64
 
 // grant notes that a volume was opened, or that its lease was renewed, if
 // the lead is still the one under which that was decided.
@@ -28,8 +32,18 @@ func (s *soft) grant(t term, id block.VolumeID, l lease) {
 	if old, known := s.mu.leases[id]; s.mu.term != t || known && old.epoch > l.epoch {
 		return
 	}
-	l.renewed = s.clock.Now()
+	s.mu.signs++
+	l.renewed, l.sign = s.clock.Now(), s.mu.signs
 	s.mu.leases[id] = l
+	s.tellLocked(id)
+}
+
+// tellLocked has those look again who wait for news of a volume.
+func (s *soft) tellLocked(id block.VolumeID) {
+	if news := s.mu.awaited[id]; news != nil {
+		delete(s.mu.awaited, id)
+		close(news)
+	}
 }
 
 // release forgets the lease of an epoch that said goodbye, or of a volume
@@ -39,45 +53,68 @@ func (s *soft) release(id block.VolumeID, epoch block.VolumeEpoch) {
 	defer s.mu.Unlock()
 	if s.mu.leases[id].epoch <= epoch {
 		delete(s.mu.leases, id)
+		s.tellLocked(id)
 	}
+}
+
+// signs counts the signs of life of all leases so far: what is granted later
+// has a higher number.
+func (s *soft) signs() sign {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	return s.mu.signs
 }
 
 // held says whether a volume is, or may be, held by another gateway than
-// asker: nil if it is free, an error of kind Held if it is not. wait is not
-// zero when only time can tell, because this lead is younger than a lease
-// and the holder, if it lives, has not yet renewed here.
-func (s *soft) held(v metadata.Volume, asker metadata.GatewayID) (wait time.Duration, err error) {
+// asker, who asked when there were that many signs of life. It is free with
+// nil and no wait; it is held with an error of kind Held: its owner has been
+// heard since. If wait is not zero, only time can tell: the lease is alive, but
+// its owner may be dead; or this lead is younger than a lease, and the owner, if
+// it lives, has not yet renewed here. Then news is closed when it does,
+// or says goodbye.
+func (s *soft) held(v metadata.Volume, asker metadata.GatewayID, asked sign) (wait time.Duration, news <-chan struct{}, err error) {
 	if v.State == metadata.Closed || v.Gateway == asker {
-		return 0, nil
+		return 0, nil, nil
 	}
 	s.mu.Lock()
 	defer s.mu.Unlock()
-	now := s.clock.Now()
-	l, known := s.mu.leases[v.ID]
-	if known && l.epoch == v.Epoch {
-		if age := now.Sub(l.renewed); age < s.leaseFor {
-			return 0, block.Errorf(block.Held, "volume %s is held by gateway %s (%s), which was heard %v ago: stop that one, or take the volume over", v.Name, v.Gateway, v.Description, age.Round(time.Millisecond))
+	since := s.mu.since
+	if l, known := s.mu.leases[v.ID]; known && l.epoch == v.Epoch {
+		if l.sign > asked {
+			return 0, nil, block.Errorf(block.Held, "volume %s is held by gateway %s (%s), which is alive: it has just renewed its lease; stop it, or use --force. The lease ends %v after the last renewal",
+				v.Name, v.Gateway, v.Description, s.leaseFor)
 		}
-		return 0, nil
+		since = l.renewed
 	}
-	return max(0, s.leaseFor-now.Sub(s.mu.since)), nil
+	wait = s.leaseFor - s.clock.Now().Sub(since)
+	if wait <= 0 {
+		return 0, nil, nil
+	}
+	if s.mu.awaited[v.ID] == nil {
+		s.mu.awaited[v.ID] = make(chan struct{})
+	}
+	return wait, s.mu.awaited[v.ID], nil
 }
 
-// free waits until it is clear that no other gateway than asker holds the
-// volume that look gives. Error kinds: Held; those of look.
-func (s *soft) free(ctx context.Context, asker metadata.GatewayID, look func() (metadata.Volume, error)) (metadata.Volume, error) {
+// free waits until it is clear whether another gateway than asker, who asked
+// when there were that many signs of life, holds the volume that look gives: a
+// living owner is heard within a renewal's time, a dead one's lease runs out.
+// Error kinds: Held; those of look.
+func (s *soft) free(ctx context.Context, asker metadata.GatewayID, asked sign, look func() (metadata.Volume, error)) (metadata.Volume, error) {
 	for {
 		v, err := look()
 		if err != nil {
 			return v, err
 		}
-		wait, err := s.held(v, asker)
+		wait, news, err := s.held(v, asker, asked)
 		if wait == 0 || err != nil {
 			return v, err
 		}
 		t := s.clock.NewTimer(wait)
 		select {
 		case <-t.C():
+		case <-news:
+			t.Stop()
 		case <-ctx.Done():
 			t.Stop()
 			return v, ctx.Err()

@@ -4,7 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
-	"sync"
+	"strings"
 	"testing"
 	"time"
 
@@ -24,7 +24,7 @@ func leased(t testing.TB) (*clock.Fake, *Node, *metadata.Client) {
 
 func tryOpen(t testing.TB, c *metadata.Client, gateway string, takeover bool) (metadata.Opened, error) {
 	t.Helper()
-	return c.OpenVolume(within(t), metadata.OpenRequest{Volume: "v", Gateway: metadata.GatewayID(gateway), Takeover: takeover})
+	return c.OpenVolume(within(t), metadata.OpenRequest{Volume: "v", Gateway: metadata.GatewayID(gateway), Description: "a test", Takeover: takeover})
 }
 
 func renew(t testing.TB, c *metadata.Client, v metadata.Volume, gateway string) error {
@@ -33,28 +33,90 @@ func renew(t testing.TB, c *metadata.Client, v metadata.Volume, gateway string) 
 	return err
 }
 
-func TestVolumeIsHeldWhileTheLeaseIsAlive(t *testing.T) {
+// opening is an OpenVolume that waits at the service.
+type opening struct {
+	t      testing.TB
+	opened metadata.Opened
+	answer chan error
+}
+
+// startOpen opens in the background; it returns when the service waits for news
+// of the owner.
+func startOpen(t testing.TB, hand *clock.Fake, c *metadata.Client, gateway string) *opening {
+	t.Helper()
+	o := &opening{t: t, answer: make(chan error, 1)}
+	go func() {
+		var err error
+		o.opened, err = tryOpen(t, c, gateway, false)
+		o.answer <- err
+	}()
+	if err := hand.AwaitRunning(within(t), 1); err != nil {
+		t.Fatal(err)
+	}
+	return o
+}
+
+func (o *opening) waits() {
+	o.t.Helper()
+	select {
+	case err := <-o.answer:
+		o.t.Fatalf("answered before it was known whether the owner lives: %v", err)
+	default:
+	}
+}
+
+// Who wants a volume whose lease is alive waits: a sign of life of the owner
+// within the lease's time means no, silence means yes.
+func TestLivingOwnerIsRespectedADeadOnesLeaseIsWaitedFor(t *testing.T) {
 	hand, _, c := leased(t)
 	create(t, c, "v", block.MiB)
 	v := open(t, c, "v", "g1").Volume
+	o := startOpen(t, hand, c, "g2")
 	hand.Advance(metadata.LeaseFor - 1)
-	if _, err := tryOpen(t, c, "g2", false); !errors.Is(err, block.Held) {
-		t.Fatalf("just before the lease ends: %v", err)
-	}
+	o.waits()
 	if err := renew(t, c, v, "g1"); err != nil {
 		t.Fatal(err)
 	}
-	hand.Advance(metadata.LeaseFor - 1)
-	if _, err := tryOpen(t, c, "g2", false); !errors.Is(err, block.Held) {
-		t.Fatalf("just before the renewed lease ends: %v", err)
+	err := <-o.answer
+	if !errors.Is(err, block.Held) {
+		t.Fatalf("the owner lives: %v", err)
 	}
-	hand.Advance(1)
-	o, err := tryOpen(t, c, "g2", false)
-	if err != nil || o.Volume.Epoch != 2 || o.CleanHandover {
-		t.Fatalf("after the lease: %+v, %v", o, err)
+	for _, says := range []string{"volume v", "gateway g1", "a test", "--force", "2s"} {
+		if !strings.Contains(err.Error(), says) {
+			t.Errorf("the refusal does not say %q: %v", says, err)
+		}
+	}
+	if hand.Running() != 0 {
+		t.Error("a timer was left behind")
+	}
+	hand.Advance(metadata.LeaseFor / 2)
+	o = startOpen(t, hand, c, "g2")
+	hand.Advance(metadata.LeaseFor/2 - 1)
+	o.waits()
+	hand.Advance(1) // a lease's time after the last renewal, not after the question
+	if err := <-o.answer; err != nil || o.opened.Volume.Epoch != 2 || o.opened.CleanHandover {
+		t.Fatalf("the owner is silent: %+v, %v", o.opened, err)
 	}
 	if err := renew(t, c, v, "g1"); !errors.Is(err, block.Fenced) {
 		t.Fatalf("the first owner renews: %v", err)
+	}
+	hand.Advance(metadata.LeaseFor)
+	if o, err := tryOpen(t, c, "g3", false); err != nil || o.Volume.Epoch != 3 {
+		t.Fatalf("long after the lease: %+v, %v", o, err)
+	}
+}
+
+// The wait for an owner that may be dead ends at once when it says goodbye.
+func TestGoodbyeEndsTheWaitForTheOwner(t *testing.T) {
+	hand, _, c := leased(t)
+	create(t, c, "v", block.MiB)
+	v := open(t, c, "v", "g1").Volume
+	o := startOpen(t, hand, c, "g2")
+	if err := c.CloseVolume(within(t), metadata.CloseRequest{Volume: v.ID, Epoch: v.Epoch, ReadLeasesExpired: true}); err != nil {
+		t.Fatal(err)
+	}
+	if err := <-o.answer; err != nil || !o.opened.CleanHandover {
+		t.Fatalf("%+v, %v", o.opened, err)
 	}
 }
 
@@ -121,32 +183,17 @@ func TestFreshLeaderWaitsOneLease(t *testing.T) {
 			n = start(t, cfg)
 			ready(t, n)
 			c = client(t, n.Addr())
-			answer := make(chan error, 1)
-			go func() {
-				_, err := tryOpen(t, c, "g2", false)
-				answer <- err
-			}()
-			if err := hand.AwaitRunning(within(t), 1); err != nil {
-				t.Fatal(err)
-			}
-			if heard {
-				if err := renew(t, c, v, "g1"); err != nil {
-					t.Fatal(err)
-				}
-			}
+			o := startOpen(t, hand, c, "g2")
 			hand.Advance(metadata.LeaseFor - 1)
-			select {
-			case err := <-answer:
-				t.Fatalf("it was answered before a lease's time had passed: %v", err)
-			default:
-			}
+			o.waits()
 			if heard {
 				if err := renew(t, c, v, "g1"); err != nil {
 					t.Fatal(err)
 				}
+			} else {
+				hand.Advance(1)
 			}
-			hand.Advance(1)
-			if err := <-answer; heard != errors.Is(err, block.Held) || !heard && err != nil {
+			if err := <-o.answer; heard != errors.Is(err, block.Held) || !heard && err != nil {
 				t.Fatalf("after a lease's time: %v", err)
 			}
 		})
@@ -160,7 +207,7 @@ func TestFreshLeaderWaitEndsWithContext(t *testing.T) {
 	ctx, cancel := context.WithCancel(context.Background())
 	answer := make(chan error, 1)
 	go func() {
-		_, err := s.free(ctx, "g2", func() (metadata.Volume, error) {
+		_, err := s.free(ctx, "g2", 0, func() (metadata.Volume, error) {
 			return metadata.Volume{Name: "v", State: metadata.Open, Gateway: "g1", Epoch: 1}, nil
 		})
 		answer <- err
@@ -177,25 +224,45 @@ func TestFreshLeaderWaitEndsWithContext(t *testing.T) {
 	}
 }
 
-// Of many gateways that find a volume free at the same moment, one gets it.
+// Of many gateways that find a volume free at the same moment, one gets it. It
+// lives, so the others are refused.
 func TestOneOfManyOpensWins(t *testing.T) {
 	hand, _, c := leased(t)
 	create(t, c, "v", block.MiB)
 	for round := range block.VolumeEpoch(5) {
-		var wg sync.WaitGroup
-		errs := make([]error, 12)
-		for i := range errs {
-			wg.Go(func() { _, errs[i] = tryOpen(t, c, fmt.Sprintf("g%d-%d", round, i), false) })
+		const many = 12
+		errs := make(chan error, many)
+		for i := range many {
+			go func() {
+				_, err := tryOpen(t, c, fmt.Sprintf("g%d-%d", round, i), false)
+				errs <- err
+			}()
 		}
-		wg.Wait()
-		won := 0
-		for _, err := range errs {
-			if err == nil {
-				won++
-			} else if !errors.Is(err, block.Held) {
-				t.Errorf("a loser was told: %v", err)
+		won, answered := 0, 0
+		var owner metadata.Volume
+		eventually(t, "every gateway answered", func() bool {
+			if owner.Epoch != round+1 {
+				owner, _ = c.Volume(within(t), "v")
 			}
-		}
+			if owner.Epoch == round+1 { // so that those who came late hear of it
+				if err := renew(t, c, owner, string(owner.Gateway)); err != nil {
+					t.Fatal(err)
+				}
+			}
+			for {
+				select {
+				case err := <-errs:
+					answered++
+					if err == nil {
+						won++
+					} else if !errors.Is(err, block.Held) {
+						t.Errorf("a loser was told: %v", err)
+					}
+				default:
+					return answered == many
+				}
+			}
+		})
 		v, err := c.Volume(within(t), "v")
 		if won != 1 || err != nil || v.Epoch != round+1 {
 			t.Fatalf("round %d: %d gateways won, epoch %d, %v", round, won, v.Epoch, err)

@@ -229,8 +229,22 @@ func TestDeleteTellsNodesToDrop(t *testing.T) {
 			t.Fatal(err)
 		}
 	}
-	if err := c.DeleteVolume(within(t), "v", false); !errors.Is(err, block.Held) {
-		t.Fatalf("a volume whose lease is alive: %v", err)
+	refused := make(chan error, 1)
+	go func() { refused <- c.DeleteVolume(within(t), "v", false) }()
+	var err error
+	eventually(t, "the answer whether a volume whose owner lives is deleted", func() bool {
+		if err := renew(t, c, o.Volume, "g1"); err != nil {
+			t.Fatal(err)
+		}
+		select {
+		case err = <-refused:
+			return true
+		default:
+			return false
+		}
+	})
+	if !errors.Is(err, block.Held) {
+		t.Fatalf("a volume whose owner lives: %v", err)
 	}
 	if err := c.DeleteVolume(within(t), "v", true); err != nil {
 		t.Fatal(err)

@@ -21,11 +21,12 @@ func (s *server) OpenVolume(ctx context.Context, req *pb.OpenVolumeRequest) (*pb
 	if err != nil {
 		return nil, err
 	}
+	asked := s.soft.signs()
 	look := func() (metadata.Volume, error) { return s.liveVolume(req.GetVolume()) }
 	for range overtakenMax {
 		v, err := look()
 		if !req.GetTakeover() {
-			v, err = s.soft.free(ctx, gateway, look)
+			v, err = s.soft.free(ctx, gateway, asked, look)
 		}
 		if err != nil {
 			return nil, err

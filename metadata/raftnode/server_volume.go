@@ -109,11 +109,12 @@ func (s *server) DeleteVolume(ctx context.Context, req *pb.DeleteVolumeRequest) 
 	if _, err := s.verify(ctx); err != nil {
 		return nil, err
 	}
+	asked := s.soft.signs()
 	look := func() (metadata.Volume, error) { return s.volume(req.GetVolume()) }
 	for range overtakenMax {
 		v, err := look()
 		if !req.GetForce() {
-			v, err = s.soft.free(ctx, "", look)
+			v, err = s.soft.free(ctx, "", asked, look)
 		}
 		if err != nil {
 			return nil, err

@@ -26,8 +26,10 @@ type soft struct {
 		since   time.Time // when it began to listen
 		nodes   map[block.NodeID]heard
 		leases  map[block.VolumeID]lease
-		placing map[block.NodeID]int  // segments proposed, not yet applied
-		scrub   map[block.NodeID]bool // to be told with their next heartbeats
+		signs   sign                             // of life of all leases; never goes back
+		awaited map[block.VolumeID]chan struct{} // closed and taken out when there is news of the owner
+		placing map[block.NodeID]int             // segments proposed, not yet applied
+		scrub   map[block.NodeID]bool            // to be told with their next heartbeats
 	}
 }
 
@@ -51,6 +53,10 @@ func (s *soft) reset(t term) {
 	s.mu.term, s.mu.since = t, s.clock.Now()
 	s.mu.nodes = make(map[block.NodeID]heard)
 	s.mu.leases = make(map[block.VolumeID]lease)
+	for _, news := range s.mu.awaited {
+		close(news) // who waits has to look again
+	}
+	s.mu.awaited = make(map[block.VolumeID]chan struct{})
 	s.mu.placing = make(map[block.NodeID]int)
 	s.mu.scrub = make(map[block.NodeID]bool)
 }
