@@ -65,6 +65,19 @@ func diskHealth(r *segmentd.Report) metadata.DiskHealth {
 	}
 }
 
+func (r registry) Placed(ctx context.Context, disk block.DiskID, ref segmentd.SegmentRef, epoch block.VolumeEpoch) error {
+	cfg, err := r.c.PG(ctx, ref.Volume.String(), epoch, ref.PG)
+	if err != nil {
+		return err
+	}
+	for _, s := range cfg.Segments {
+		if s.ID == ref.Segment && s.Disk == disk {
+			return nil
+		}
+	}
+	return block.Errorf(block.NotFound, "volume %v, group %v: segment %v is not one of its copies on disk %v", ref.Volume, ref.PG, ref.Segment, disk)
+}
+
 func (r registry) Peers(ctx context.Context, v block.VolumeID, pg block.PGIndex) ([]segmentd.Peer, error) {
 	cfg, err := r.c.PG(ctx, v.String(), 0, pg)
 	if err != nil {

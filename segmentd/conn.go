@@ -22,8 +22,8 @@ const (
 	flushBytes = 256 * block.KiB
 )
 
-// conn is one connection. All fields belong to its goroutine, but w, reads and
-// aside.
+// conn is one connection. All fields belong to its goroutine, but w, beside
+// and aside.
 type conn struct {
 	s   *Server
 	nc  net.Conn
@@ -33,8 +33,10 @@ type conn struct {
 
 	round *round // what was taken in
 	aside aside
-	head  []byte         // scratch for encoding
-	reads sync.WaitGroup // reads of the disk by goroutines of their own
+	head  []byte // scratch for encoding
+	// beside are reads of the disk, and segments being made, by goroutines of
+	// their own.
+	beside sync.WaitGroup
 }
 
 // serve runs one connection to its end.
@@ -47,7 +49,7 @@ func (s *Server) serve(from *client) {
 	}
 	c.w = boxcar.New(nc, func(error) { nc.Close() })
 	defer c.w.Close()
-	defer c.reads.Wait()
+	defer c.beside.Wait()
 	c.round = &round{c: c}
 	c.aside.init()
 	defer func() { c.round.abandon() }()
@@ -182,9 +184,13 @@ func (s *Server) refusal(err error) wire.Refuse {
 }
 
 func (c *conn) refuseWith(tag wire.Tag, m *wire.Refuse) {
+	c.noteRefusal(m)
+	c.send(m.Append(c.head[:0], tag), nil, nil)
+}
+
+func (c *conn) noteRefusal(m *wire.Refuse) {
 	c.s.counters.Refused.Add(1)
 	c.log.Debug("refused", "kind", m.Kind, "reason", m.Message)
-	c.send(m.Append(c.head[:0], tag), nil, nil)
 }
 
 // notHere refuses a message for a segment that this daemon does not have.

@@ -47,6 +47,7 @@ type registry struct {
 	reports    []Report
 	asked      int // for a volume's epoch
 	peers      []Peer
+	placed     func(ref SegmentRef, epoch block.VolumeEpoch) error // nil: all is as asked
 }
 
 func (r *registry) Register(_ context.Context, g Registration) (block.ClusterID, error) {
@@ -68,6 +69,16 @@ func (r *registry) VolumeEpoch(context.Context, block.VolumeID) (block.VolumeEpo
 	defer r.mu.Unlock()
 	r.asked++
 	return r.epoch, r.epochErr
+}
+
+func (r *registry) Placed(_ context.Context, _ block.DiskID, ref SegmentRef, epoch block.VolumeEpoch) error {
+	r.mu.Lock()
+	placed := r.placed
+	r.mu.Unlock()
+	if placed == nil {
+		return nil
+	}
+	return placed(ref, epoch)
 }
 
 func (r *registry) Peers(context.Context, block.VolumeID, block.PGIndex) ([]Peer, error) {

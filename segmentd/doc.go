@@ -17,8 +17,8 @@
 // Admission and the place in the log are fixed under one lock a segment, so
 // that a promise comes after all that was admitted before it and before all
 // that is admitted after (trap T4). A data folder is used under one identity
-// only, by one process at a time, and never in an older state than before
-// (R28).
+// only, by one process at a time, and never in an older state than before;
+// nor does a segment that was dropped come back empty (R28).
 //
 // A disk that fails ends the log and this daemon's service, not the daemon: it
 // refuses, and tells everybody why (S3, failure.go). One that is full says so
@@ -29,6 +29,7 @@
 // that looks after disk and connections (watch), one that scrubs and mends, one
 // for each segment that catches up (bounded), one for each connection with long rounds,
 // one for each read that waits for
-// the disk while others are at hand (bounded by their bytes). Close ends
+// the disk while others are at hand (bounded by their bytes), one for each
+// segment that is being made (bounded, birth.go). Close ends
 // and joins all.
 package segmentd

@@ -105,33 +105,6 @@ func (s *Server) host(id block.SegmentID) (*hosted, bool) {
 	return h, ok
 }
 
-// create makes a segment that a writer asks for, or finds it if somebody else
-// was quicker. On a log that has lost a part the segment may have been here
-// before: it is born in doubt, and not admitted to before the metadata service
-// has told the volume's epoch.
-func (s *Server) create(id *wire.Identity) (*hosted, error) {
-	if id.Segment.IsZero() || id.Epoch == 0 {
-		return nil, block.Errorf(block.Invalid, "segment %v of epoch %d cannot be made", id.Segment, id.Epoch)
-	}
-	meta := segment.NewMeta(id)
-	meta.Doubtful = s.logDamaged()
-	g, err := s.store.CreateSegment(id.Segment, id.Epoch, meta.Encode())
-	s.mu.Lock()
-	defer s.mu.Unlock()
-	if h, ok := s.mu.segments[id.Segment]; ok {
-		return h, nil
-	}
-	if err != nil {
-		return nil, err
-	}
-	h := s.newHosted(g, segment.New(id.Segment, meta, id.Epoch, meta.Doubtful))
-	s.mu.segments[id.Segment] = h
-	if meta.Doubtful {
-		s.wake(s.reassure)
-	}
-	return h, nil
-}
-
 // logDamaged reports whether parts of the log were found missing, so that a
 // segment may have been forgotten.
 func (s *Server) logDamaged() bool {

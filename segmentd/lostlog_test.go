@@ -31,6 +31,10 @@ func (agreeable) VolumeEpoch(context.Context, block.VolumeID) (block.VolumeEpoch
 	return 1, nil
 }
 
+func (agreeable) Placed(context.Context, block.DiskID, segmentd.SegmentRef, block.VolumeEpoch) error {
+	return nil
+}
+
 func (agreeable) Peers(context.Context, block.VolumeID, block.PGIndex) ([]segmentd.Peer, error) {
 	return nil, nil
 }

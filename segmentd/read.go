@@ -53,9 +53,9 @@ func (c *conn) handleRead(h wire.Header, meta []byte) error {
 	case !c.r.Buffered() && !c.s.diskReads.slow() || !c.s.diskReads.enter(m.Count):
 		o.finish()
 	default:
-		c.reads.Add(1)
+		c.beside.Add(1)
 		go func() {
-			defer c.reads.Done()
+			defer c.beside.Done()
 			defer c.s.diskReads.leave(m.Count)
 			o.finish()
 			c.w.Flush()

@@ -190,6 +190,9 @@ func (s *Server) drop(refs []SegmentRef) {
 	for _, ref := range refs {
 		s.mu.Lock()
 		delete(s.mu.segments, ref.Segment)
+		if b := s.mu.births[ref.Segment]; b != nil {
+			b.void = true
+		}
 		s.mu.Unlock()
 		if err := s.store.DropSegment(ref.Segment); err != nil && !errors.Is(err, block.NotFound) {
 			s.log.Error("dropping a segment failed", "segment", ref.Segment, "err", err)

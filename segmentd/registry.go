@@ -20,6 +20,11 @@ type Registry interface {
 	// VolumeEpoch is the newest epoch of a volume, as agreed. Error kinds:
 	// NotFound, Unavailable.
 	VolumeEpoch(ctx context.Context, v block.VolumeID) (block.VolumeEpoch, error)
+	// Placed says whether the volume's writer may have this segment made here:
+	// nil if it is one of the group's as agreed now, on this disk, and epoch is
+	// the volume's newest. Error kinds: NotFound: it is not, or the volume was
+	// deleted; Fenced: the epoch is over; Unavailable.
+	Placed(ctx context.Context, disk block.DiskID, ref SegmentRef, epoch block.VolumeEpoch) error
 	// Peers are the copies of a group, this daemon's own among them. Error
 	// kinds: NotFound, Unavailable.
 	Peers(ctx context.Context, v block.VolumeID, pg block.PGIndex) ([]Peer, error)

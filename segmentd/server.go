@@ -72,11 +72,13 @@ type Server struct {
 	counters  Counters
 	scrubber  *scrubber
 	room      room
+	births    atomic.Int32          // segments being made; see mu.births
 	failure   atomic.Pointer[error] // why the disk has ended, or nil
 
 	mu struct {
 		sync.RWMutex
 		segments map[block.SegmentID]*hosted
+		births   map[block.SegmentID]*birth
 		conns    map[net.Conn]*client
 		dropped  []SegmentRef // to be reported
 		closed   bool
@@ -95,6 +97,7 @@ func Start(ctx context.Context, cfg Config) (*Server, error) {
 	}
 	s.scrubber = newScrubber(s, cfg.ScrubEvery)
 	s.mu.segments = map[block.SegmentID]*hosted{}
+	s.mu.births = map[block.SegmentID]*birth{}
 	s.mu.conns = map[net.Conn]*client{}
 	s.ctx, s.cancel = context.WithCancelCause(context.Background())
 	if err := s.open(ctx); err != nil {

@@ -103,19 +103,10 @@ func (c *conn) handleJoin(h wire.Header, meta []byte) error {
 	}
 	host, ok := c.s.host(m.Segment)
 	if !ok {
-		var err error
-		if m.Cluster != c.s.id.Cluster {
-			err = block.Errorf(block.Mismatch, "this daemon is of cluster %v, the message of %v", c.s.id.Cluster, m.Cluster)
-		} else {
-			host, err = c.s.create(&m.Identity)
-		}
-		if err != nil {
-			c.log.Error("segment cannot be made", "segment", m.Segment, "err", err)
-			c.refuse(h.Tag, err)
-			return nil
-		}
+		c.bear(h.Tag, &m)
+		return nil
 	}
-	c.admitPlain(host, h.Tag, &m.Identity, m.Progress)
+	c.admitPlain(c.round, host, h.Tag, &m.Identity, m.Progress)
 	return nil
 }
 
@@ -130,27 +121,28 @@ func (c *conn) handlePing(h wire.Header, meta []byte) error {
 		c.notHere(h.Tag, &m.Identity)
 		return nil
 	}
-	c.admitPlain(host, h.Tag, &m.Identity, m.Progress)
+	c.admitPlain(c.round, host, h.Tag, &m.Identity, m.Progress)
 	return nil
 }
 
-// admitPlain admits a message without records. It is answered only when the
-// promise that it relies on is durable, whoever made it.
-func (c *conn) admitPlain(host *hosted, tag wire.Tag, id *wire.Identity, p wire.Progress) {
+// admitPlain admits a message without records; r answers it, when the promise
+// that it relies on is durable, whoever made it.
+func (c *conn) admitPlain(r *round, host *hosted, tag wire.Tag, id *wire.Identity, p wire.Progress) {
 	host.mu.Lock()
 	v := host.mu.core.AdmitBare(id, host.log.State().Promised)
 	if v.Refuse == nil {
 		if steps := ops(host, v, nil); len(steps) > 0 {
-			f := c.round.newFrame(0)
+			f := r.newFrame(0)
 			f.tag, f.host, f.ticket = tag, host, c.s.enqueueLocked(host, steps)
 		}
 	}
 	host.mu.Unlock()
 	if v.Refuse != nil {
-		c.refuseWith(tag, v.Refuse)
+		c.noteRefusal(v.Refuse)
+		r.send(v.Refuse.Append(r.head[:0], tag))
 		return
 	}
-	c.round.owe(pendingAck{host, tag, id.Epoch, p})
+	r.owe(pendingAck{host, tag, id.Epoch, p})
 }
 
 // handleMend writes a block again that was damaged here (S2).

@@ -76,6 +76,10 @@ func (n *node) start() {
 	n.relay.to.Store(d.Addr().String())
 }
 
+func (lone) Placed(context.Context, block.DiskID, segmentd.SegmentRef, block.VolumeEpoch) error {
+	return nil
+}
+
 func (lone) Peers(context.Context, block.VolumeID, block.PGIndex) ([]segmentd.Peer, error) {
 	return nil, nil
 }
