@@ -96,7 +96,7 @@ func (s *Store) lead() {
 
 // taker is who the batch is for, as far as space goes.
 func (b *batch) taker() taker {
-	if b.payload > 0 && slices.ContainsFunc(b.items, func(it item) bool { return it.d.typ == TypeWrite }) {
+	if b.payload > 0 && slices.ContainsFunc(b.items, func(it item) bool { return it.d.typ == TypeWrite || it.d.typ == TypeCopy }) {
 		return takeClient
 	}
 	return takeControl

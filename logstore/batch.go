@@ -61,9 +61,12 @@ func (h *batchHeader) end() pageNo { return h.page + pageNo(h.headerPages) + h.p
 //	 0  4  segment  segIndex; 0 for SYNCMARK and FREE
 //	 4  4  block    first block; volume epoch for PROMISE, STATUS and CONFIG;
 //	                number of the log file for FREE
-//	 8  8  lsn      the floor for STATUS
-//	16  8  prev     the head for STATUS
-//	24  4  count    blocks of the range; for CONFIG pages of payload
+//	 8  8  lsn      the floor for STATUS; for COPY no version is above it;
+//	                for HYDRATE the floor that it begins from, or the cut
+//	16  8  prev     the head for STATUS; the cut for COPY; the floor before
+//	                the cut for HYDRATE
+//	24  4  count    blocks of the range; for CONFIG pages of payload; for
+//	                HYDRATE the COPYs before it
 //	28  1  type
 //	29  1  flags
 //	30  1  meta     bytes of metadata for each payload page: 4, or 0 without payload
@@ -86,6 +89,9 @@ const (
 	flagDamaged uint8 = 1 << iota // STATUS: the segment is damaged
 	flagCleared                   // STATUS: the segment is known to be complete again
 	flagCreated                   // CONFIG: the segment begins here
+	flagZero                      // COPY: the range was written as zeroes
+	flagHole                      // COPY: nothing is allocated in the range
+	flagBegin                     // HYDRATE: copying begins or goes on; else all is in
 )
 
 // payload is the number of payload pages that d has.
@@ -93,6 +99,10 @@ func (d *descriptor) payload() int {
 	switch d.typ {
 	case TypeWrite, TypeReloc, TypeConfig:
 		return int(d.count)
+	case TypeCopy:
+		if d.flags&(flagZero|flagHole) == 0 {
+			return int(d.count)
+		}
 	}
 	return 0
 }

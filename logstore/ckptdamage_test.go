@@ -340,14 +340,15 @@ func FuzzManifest(f *testing.F) {
 }
 
 func FuzzState(f *testing.F) {
-	s := &segmentState{idx: 1, id: segID(1), config: []byte("c"), slots: make([]savedSlot, 2)}
+	s := &segmentState{idx: 1, id: segID(1), config: []byte("c"), slots: make([]savedSlot, 2), since: 1, first: 1, solid: 2,
+		hydration: hydration{on: true, after: 1, copies: 2, high: 3, filled: map[int]filling{1: {2, 3}}}}
 	f.Add(encodeState([]fileState{{seq: 1, spans: map[segIndex]span{1: {1, 2}}}}, []*segmentState{s}))
 	f.Fuzz(func(t *testing.T, p []byte) {
-		files, segs, err := decodeState(p)
+		files, segs, err := decodeState(p, checkpointVersion)
 		if err != nil {
 			return
 		}
-		files2, segs2, err := decodeState(encodeState(files, segs))
+		files2, segs2, err := decodeState(encodeState(files, segs), checkpointVersion)
 		if err != nil || fmt.Sprint(files) != fmt.Sprint(files2) || len(segs) != len(segs2) {
 			t.Fatalf("%+v became %+v, %v", files, files2, err)
 		}

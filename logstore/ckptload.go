@@ -96,7 +96,7 @@ func (s *Store) load(m *manifest) (*restored, error) {
 	if got := block.Checksum(p); got != m.stateSum || block.ByteCount(len(p)) != m.stateLength {
 		return nil, block.Errorf(block.Corrupt, "%s has checksum %08x instead of %08x", name, uint32(got), uint32(m.stateSum))
 	}
-	files, segs, err := decodeState(p)
+	files, segs, err := decodeState(p, m.version)
 	if err != nil {
 		return nil, err
 	}
@@ -132,7 +132,8 @@ func (s *Store) restore(st *segmentState, used fileSet) (*Segment, bool) {
 	g.mu.health.declared, g.mu.told = st.declared, st.told
 	g.stale = !st.told
 	x := &g.mu.index
-	x.opens = st.opens
+	x.base.since = st.since
+	x.opens, x.first, x.solid, x.hydration = st.opens, st.first, st.solid, st.hydration
 	for _, entries := range [][]chainEntry{st.chain.Path, st.chain.Branches, st.chain.Pending} {
 		for i := range entries {
 			known := true

@@ -32,6 +32,10 @@ type segmentState struct {
 	chain   chain.Contents[version]
 	opens   []opening
 	slots   []savedSlot
+	// first, solid and hydration: see index.
+	first, solid block.LSN
+	hydration    hydration
+	since        block.LSN // of the base
 }
 
 // savedSlot is a slot of a base with the place of its leaf.
@@ -72,6 +76,10 @@ type fileState struct {
 //	            path, branches, pending: each a count 4, then entries
 //	            opens  count 4, each: prev 8, lsn 8
 //	            slots  count 4, each: max LSN 8, kind 1, part 4, leaf 4, crc32c 4
+//	            since 8, first 8, solid 8, hydrating 1, and if it is 1:
+//	              after 8, copies 4, high 8
+//	              filled count 4, each: leaf 4, blocks 4, max LSN 8
+//	            (format 1 ends with the slots)
 //	entry     lsn 8, prev 8, type 1, block 4, count 4, and for a WRITE
 //	          scattered 1, location 8 of the first block, or of each one if
 //	          scattered, crc32c 4 of each block
@@ -84,6 +92,7 @@ const (
 	minFileState = 16
 	minSegment   = 70
 	minEntry     = 25
+	fillingSize  = 16
 	openSize     = 16
 	slotSize     = 21
 	// maxLeaves bounds the leaves of a part: 2 EiB of data.
@@ -103,17 +112,22 @@ func encodeState(files []fileState, segs []*segmentState) []byte {
 	return w.p
 }
 
-// decodeState is the inverse of encodeState. Error kind: Corrupt.
-func decodeState(p []byte) (files []fileState, segs []*segmentState, err error) {
+// decodeState is the inverse of encodeState, for a checkpoint of that version.
+// Error kind: Corrupt.
+func decodeState(p []byte, version uint32) (files []fileState, segs []*segmentState, err error) {
 	r := stateReader{p: p}
 	for range r.count(minFileState) {
 		files = append(files, decodeFileState(&r))
 	}
 	for range r.count(minSegment) {
-		segs = append(segs, decodeSegmentState(&r))
+		s := decodeSegmentState(&r)
+		if version > 1 {
+			s.decodeHydration(&r)
+		}
+		segs = append(segs, s)
 	}
 	if r.bad || len(r.p) != 0 {
-		return nil, nil, block.Errorf(block.Corrupt, "state of a checkpoint says what format %d has no place for", checkpointVersion)
+		return nil, nil, block.Errorf(block.Corrupt, "state of a checkpoint says what format %d has no place for", version)
 	}
 	return files, segs, nil
 }
@@ -178,6 +192,43 @@ func (s *segmentState) encode(w *stateWriter) {
 		w.u32(uint32(t.leaf.part))
 		w.u32(t.leaf.at)
 		w.sum(t.leaf.sum)
+	}
+	s.encodeHydration(w)
+}
+
+func (s *segmentState) encodeHydration(w *stateWriter) {
+	w.lsn(s.since)
+	w.lsn(s.first)
+	w.lsn(s.solid)
+	h := &s.hydration
+	w.flag(h.on)
+	if !h.on {
+		return
+	}
+	w.lsn(h.after)
+	w.u32(h.copies)
+	w.lsn(h.high)
+	w.count(len(h.filled))
+	for i, f := range h.filled {
+		w.u32(uint32(i))
+		w.count(int(f.blocks))
+		w.lsn(f.maxLSN)
+	}
+}
+
+func (s *segmentState) decodeHydration(r *stateReader) {
+	s.since, s.first, s.solid = r.lsn(), r.lsn(), r.lsn()
+	h := &s.hydration
+	if h.on = r.flag(); !h.on {
+		return
+	}
+	h.after, h.copies, h.high = r.lsn(), r.u32(), r.lsn()
+	n := r.count(fillingSize)
+	h.filled = make(map[int]filling, n)
+	for range n {
+		leaf, f := int(r.u32()), filling{blocks: block.Count(r.u32()), maxLSN: r.lsn()}
+		r.check(leaf < int(maxBlocks/leafBlocks) && f.blocks < leafBlocks)
+		h.filled[leaf] = f
 	}
 }
 

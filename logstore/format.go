@@ -17,7 +17,8 @@ import (
 //	   Checkpoints are files of their own, with a version of their own
 //	2  cleaning: files of kind cold, a chain of their own with batch numbers
 //	   of their own; FREE records; predecessors that are gone
-const formatVersion = 2
+//	3  hydration: COPY and HYDRATE records
+const formatVersion = 3
 
 // fileSeq numbers the log files of a store in the order of their use. It is
 // never used twice, also when a file's space is (trap: stale frames). 0: none.

@@ -25,7 +25,7 @@ func dump(p []byte) string {
 }
 
 func TestFileHeaderBytesArePinned(t *testing.T) {
-	for version, sum := range map[uint32]string{1: "01000000b758751f", formatVersion: "02000000df8a909d"} {
+	for version, sum := range map[uint32]string{1: "01000000b758751f", 2: "02000000df8a909d", formatVersion: "03000000a816681f"} {
 		pinnedHeader(t, version, sum)
 	}
 }

@@ -8,7 +8,7 @@ import (
 	"github.com/sextantdisk/sextant/internal/mutant"
 )
 
-// saveMarks copies a file's ZEROs, TRIMs and EPOCH_OPENs to the cold log, where
+// saveMarks copies a file's ZEROs, TRIMs, EPOCH_OPENs, HYDRATEs and COPYs of zeroes to the cold log, where
 // other files still hold older records of their segments: an index made from
 // the log alone would bring back what they had wiped (trap T20).
 func (s *Store) saveMarks(v *survey, f *logFile) error {
@@ -49,18 +49,21 @@ func (p settledPart) has(l block.LSN) bool { return l <= p.floor && !annulled(p.
 // of those that cleaning has saved before, most are.
 func (v *survey) covered(i int, p settledPart) bool {
 	m := &v.marks[i]
-	if m.d.typ == TypeEpochOpen {
+	if !m.d.wipes() {
 		return false
 	}
 	for k := i + 1; k < len(v.marks) && k <= i+coveredLook; k++ {
 		n := &v.marks[k]
-		if n.seg == m.seg && n.d.typ != TypeEpochOpen && n.d.lsn >= m.d.lsn && p.has(n.d.lsn) &&
+		if n.seg == m.seg && n.d.wipes() && n.d.lsn >= m.d.lsn && p.has(n.d.lsn) &&
 			n.d.block <= m.d.block && n.d.block+n.d.count >= m.d.block+m.d.count {
 			return true
 		}
 	}
 	return false
 }
+
+// wipes tells the marks that are about a range.
+func (d *descriptor) wipes() bool { return d.typ == TypeZero || d.typ == TypeTrim }
 
 // coveredLook bounds the marks that one is compared with.
 const coveredLook = 256

@@ -23,6 +23,11 @@ type index struct {
 	// one was annulled. It is replaced, never changed, so that a scan can
 	// keep what it was given. One entry for each takeover.
 	opens []opening
+	// hydration is under way, or not on.
+	hydration hydration
+	// first is where the log begins to tell: what came before was hydrated.
+	// solid is what reads must be at or above, for the same reason.
+	first, solid block.LSN
 	// accounts count what the index points to.
 	accounts accounts
 }

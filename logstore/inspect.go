@@ -225,6 +225,8 @@ func describe(d *descriptor, sums []block.Sum, at pageNo, sc *scanner) (RecordIn
 	switch d.typ {
 	case TypePromise, TypeStatus, TypeConfig:
 		info.Epoch = block.VolumeEpoch(d.block)
+	case TypeHydrate:
+		info.Count = block.Count(d.count)
 	default:
 		info.Block, info.Count = block.Index(d.block), block.Count(d.count)
 	}

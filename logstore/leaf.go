@@ -55,6 +55,9 @@ type base struct {
 	slots []slot
 	data  int
 	dirty int
+	// since is from where on maxLSN is exact: below it tombstones may have
+	// been forgotten, so that a leaf may have changed up to there.
+	since block.LSN
 	// gone is told of each block of data that is replaced or wiped, if it
 	// is not nil.
 	gone func(location)

@@ -14,7 +14,8 @@ const manifestMagic = "SXTCKP\r\n"
 // can replace.
 //
 //	1  two manifests in turn, a state, parts of leaves
-const checkpointVersion = 1
+//	2  the state of a segment ends with its hydration
+const checkpointVersion = 2
 
 // generation numbers the checkpoints of a store, and the files that belong to
 // each. It is never used twice. 0: none.
@@ -62,6 +63,7 @@ type partUse struct {
 //	                    files that were there: one of them that is gone, and
 //	                    that nothing says was cleaned, is lost
 type manifest struct {
+	version     uint32 // that it was read with; what is written has the newest
 	disk        block.DiskID
 	generation  generation
 	stateLength block.ByteCount
@@ -128,11 +130,12 @@ func decodeManifest(p []byte) (*manifest, error) {
 	if want, got := block.Sum(le.Uint32(p[12:])), sumWithout(p, 12); want != got {
 		return nil, block.Errorf(block.Corrupt, "manifest has checksum %08x instead of %08x", uint32(got), uint32(want))
 	}
-	if v := le.Uint32(p[8:]); v != checkpointVersion {
+	v := le.Uint32(p[8:])
+	if v == 0 || v > checkpointVersion {
 		return nil, block.Errorf(block.Version, "checkpoint format %d is newer than the %d that this program knows: run a newer one", v, checkpointVersion)
 	}
 	r := stateReader{p: p[16:]}
-	m := &manifest{}
+	m := &manifest{version: v}
 	m.decode(&r)
 	if r.bad || !allZero(r.p) {
 		return nil, block.Errorf(block.Corrupt, "manifest says what format %d has no place for", checkpointVersion)

@@ -34,8 +34,10 @@ func (g *Segment) Pin(lsn block.LSN) (release func(), err error) {
 	defer g.mu.Unlock()
 	c := &g.mu.index.chain
 	switch {
-	case lsn < c.Floor():
-		return nil, block.Errorf(block.Stale, "segment %v has settled its versions up to %v; %v cannot be pinned any more", g.id, c.Floor(), lsn)
+	case g.mu.index.hydration.on:
+		return nil, block.Errorf(block.Unavailable, "segment %v takes over leaves from its peers: nothing can be pinned", g.id)
+	case lsn < g.mu.index.readable():
+		return nil, block.Errorf(block.Stale, "segment %v has settled its versions up to %v; %v cannot be pinned any more", g.id, g.mu.index.readable(), lsn)
 	case lsn > c.SCL():
 		return nil, block.Errorf(block.Behind, "segment %v is complete up to %v, not up to %v", g.id, c.SCL(), lsn)
 	case !c.OnPath(lsn):

@@ -43,10 +43,14 @@ func (g *Segment) TryReadAt(at block.LSN, first block.Index, n block.Count, dst 
 }
 
 // plan looks up what is to be read and takes references to the files.
-func (g *Segment) plan(at block.LSN, first block.Index, n block.Count, dst *ReadResult) (err error) {
+func (g *Segment) plan(at block.LSN, first block.Index, n block.Count, dst *ReadResult) error {
 	files := g.store.files.Load()
 	g.mu.RLock()
 	defer g.mu.RUnlock()
+	return g.planLocked(files, at, first, n, dst)
+}
+
+func (g *Segment) planLocked(files *fileTable, at block.LSN, first block.Index, n block.Count, dst *ReadResult) (err error) {
 	if err := g.readableLocked(at, first, n); err != nil {
 		return err
 	}
@@ -95,6 +99,10 @@ func (g *Segment) readableLocked(at block.LSN, first block.Index, n block.Count)
 		return block.Errorf(block.NotFound, "segment %v was dropped", g.id)
 	case n == 0 || uint64(first)+uint64(n) > maxBlocks:
 		return block.Errorf(block.Invalid, "range of %d blocks from %d does not lie in a protection group", n, first)
+	case g.mu.index.hydration.on:
+		return block.Errorf(block.Unavailable, "segment %v takes over leaves from its peers and cannot be read as of %v", g.id, at)
+	case at < g.mu.index.solid:
+		return block.Errorf(block.Stale, "segment %v has taken over leaves as of %v; %v cannot be read any more", g.id, g.mu.index.solid, at)
 	}
 	if err := c.Readable(at); err != nil {
 		return block.Wrap(block.KindOf(err), err, "segment %v", g.id)

@@ -23,11 +23,13 @@ const (
 	TypeReloc                       // blocks that were moved or mended; names where they were
 	TypeSyncMark                    // proof that all before it was durable (trap T14)
 	TypeFree                        // a log file was emptied and may be used again: that it is gone is no damage
+	TypeCopy                        // blocks of a leaf as a peer has settled them (rule R21)
+	TypeHydrate                     // copying begins, or goes on; or all is in and the chain goes on from its cut
 	typeEnd
 )
 
 var typeNames = [...]string{
-	"none", "write", "zero", "trim", "epoch-open", "promise", "config", "status", "drop", "reloc", "syncmark", "free",
+	"none", "write", "zero", "trim", "epoch-open", "promise", "config", "status", "drop", "reloc", "syncmark", "free", "copy", "hydrate",
 }
 
 func (t RecordType) String() string {

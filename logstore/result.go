@@ -63,6 +63,11 @@ type State struct {
 	// BadBlocks counts the blocks found damaged; Bad tells which of them
 	// still are.
 	BadBlocks int
+	// Hydrating: leaves are taken over from peers; nothing can be read.
+	Hydrating bool
+	// Readable is the lowest LSN as of which the segment can be read, if the
+	// SCL has reached it.
+	Readable block.LSN
 	// Bytes is the data that the segment's newest versions hold, with the
 	// versions above the floor counted each.
 	Bytes block.ByteCount

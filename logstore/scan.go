@@ -24,10 +24,14 @@ func (g *Segment) Scan(after, upTo block.LSN, maxBytes block.ByteCount, fn func(
 	if after >= upTo {
 		return nil
 	}
-	view, err := g.scanView(after, upTo, maxBytes)
+	view, err := g.scanView(after, upTo)
 	if err != nil {
 		return err
 	}
+	if after >= view.floor {
+		return g.scanChain(after, upTo, maxBytes, fn)
+	}
+	upTo = min(upTo, view.floor) // the rest comes from the chain, with the next page
 	refs, err := g.collect(view, after, upTo, maxBytes)
 	if err != nil {
 		return err
@@ -35,43 +39,29 @@ func (g *Segment) Scan(after, upTo block.LSN, maxBytes block.ByteCount, fn func(
 	return g.emit(refs, fn)
 }
 
-// scanView is what a scan needs of the index, taken at once.
+// scanView is what a scan of the log needs of the index, taken at once.
 type scanView struct {
 	floor block.LSN
-	path  []block.LSN // on the chain above the floor, as far as needed
 	opens []opening
 	files *fileTable
-	// exact: upTo itself is on the chain, so it must be found.
-	exact bool
 }
 
 // onChain tells whether a record of the log is on the complete chain.
-func (v *scanView) onChain(l block.LSN) bool {
-	if l <= v.floor {
-		return !annulled(v.opens, l)
-	}
-	_, ok := slices.BinarySearch(v.path, l)
-	return ok
-}
+func (v *scanView) onChain(l block.LSN) bool { return l <= v.floor && !annulled(v.opens, l) }
 
-func (g *Segment) scanView(after, upTo block.LSN, maxBytes block.ByteCount) (*scanView, error) {
+func (g *Segment) scanView(after, upTo block.LSN) (*scanView, error) {
 	g.mu.RLock()
 	defer g.mu.RUnlock()
-	c := &g.mu.index.chain
-	if upTo > c.SCL() {
-		return nil, block.Errorf(block.Behind, "segment %v is complete up to %v, not up to %v", g.id, c.SCL(), upTo)
+	x := &g.mu.index
+	switch scl := x.chain.SCL(); {
+	case upTo > scl:
+		return nil, block.Errorf(block.Behind, "segment %v is complete up to %v, not up to %v", g.id, scl, upTo)
+	case x.hydration.on:
+		return nil, block.Errorf(block.Unavailable, "segment %v takes over leaves from its peers itself and gives no records", g.id)
+	case after < x.first:
+		return nil, block.Errorf(block.NotFound, "segment %v was hydrated as of %v and has no records of before", g.id, x.first)
 	}
-	v := &scanView{floor: c.Floor(), opens: g.mu.index.opens, files: g.store.files.Load(), exact: c.OnPath(upTo)}
-	most := int(maxBytes/scanCost) + 1
-	for _, e := range c.Path() {
-		if e.LSN > upTo || len(v.path) == most {
-			break
-		}
-		if e.LSN > after {
-			v.path = append(v.path, e.LSN)
-		}
-	}
-	return v, nil
+	return &scanView{floor: x.chain.Floor(), opens: x.opens, files: g.store.files.Load()}, nil
 }
 
 // recordRef is a change to a segment as it stands in a log file.
@@ -171,7 +161,7 @@ func (g *Segment) collect(v *scanView, after, upTo block.LSN, maxBytes block.Byt
 	if err := checkLinks(g.id, refs, after); err != nil {
 		return nil, err
 	}
-	if last := refs[len(refs)-1].d.lsn; v.exact && !full && last != upTo {
+	if last := refs[len(refs)-1].d.lsn; upTo == v.floor && !full && last != upTo {
 		return nil, block.Errorf(block.NotFound, "segment %v has no records after %v in its log any more", g.id, last)
 	}
 	return refs, nil

@@ -155,7 +155,7 @@ func (t *scrub) judge(fr *frame, page pageNo) {
 		if page >= r.at+pageNo(len(r.sums)) {
 			continue
 		}
-		if d.typ != TypeWrite && d.typ != TypeReloc {
+		if d.typ != TypeWrite && d.typ != TypeReloc && d.typ != TypeCopy {
 			return // a configuration: opening tells
 		}
 		g := t.s.byIndex(d.seg)

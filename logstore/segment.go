@@ -111,6 +111,7 @@ func (g *Segment) State() State {
 		SCL: x.chain.SCL(), Floor: x.chain.Floor(), Head: x.chain.Head(),
 		Promised: g.mu.promised, Config: g.mu.config,
 		Damaged: g.mu.health.declared, BadBlocks: len(g.mu.bad),
+		Hydrating: x.hydration.on, Readable: x.readable(),
 		Bytes:   block.ByteCount(x.base.data+x.hot.data) * block.Size,
 		Pending: x.chain.Pending(), Annulled: x.chain.Annulled(),
 	}
@@ -120,8 +121,8 @@ func (g *Segment) State() State {
 // lsn will never be annulled. What is older than the newest version at or
 // below it is forgotten. A floor at or below the present one changes nothing.
 // It becomes durable lazily, with later batches. While there are pins it stays
-// at or below the lowest of them. Error kind: Invalid, when
-// lsn is not on the complete chain.
+// at or below the lowest of them, and while the segment is hydrated where it
+// is. Error kind: Invalid, when lsn is not on the complete chain.
 func (g *Segment) SetFloor(lsn block.LSN) error {
 	g.mu.Lock()
 	defer g.mu.Unlock()
@@ -130,6 +131,9 @@ func (g *Segment) SetFloor(lsn block.LSN) error {
 
 func (g *Segment) setFloorLocked(lsn block.LSN) error {
 	c := &g.mu.index.chain
+	if g.mu.index.hydration.on {
+		return nil // what settles now would go over what was copied
+	}
 	before := len(c.Path())
 	if c.OnPath(lsn) {
 		lsn = c.AtOrBelow(g.mu.pins.allow(lsn, before))
@@ -204,6 +208,10 @@ func (g *Segment) applyLocked(d *descriptor, sums []block.Sum, loc location, pay
 		}
 	case TypeReloc:
 		g.relocateLocked(d, loc)
+	case TypeCopy:
+		g.mu.index.copyRun(d, sums, loc)
+	case TypeHydrate:
+		g.hydrateLocked(d)
 	default:
 		g.changeLocked(d, sums, loc)
 	}

@@ -7,7 +7,8 @@ import (
 // survey is what a log file holds that must outlive it.
 type survey struct {
 	moves []move
-	// marks are ZERO, TRIM and EPOCH_OPEN records.
+	// marks are ZERO, TRIM, EPOCH_OPEN and HYDRATE records, and COPYs of
+	// zeroes.
 	marks []item
 	// news are segments with records in the file; configs those with a
 	// configuration.
@@ -94,6 +95,13 @@ func (s *Store) surveyRecord(v *survey, d *descriptor, sums []block.Sum, at loca
 		v.configs[g] = true
 	case TypeZero, TypeTrim, TypeEpochOpen:
 		v.marks = append(v.marks, item{seg: g, d: *d})
+	case TypeHydrate:
+		v.marks = append(v.marks, item{seg: g, d: *d})
+	case TypeCopy:
+		if len(sums) == 0 {
+			v.marks = append(v.marks, item{seg: g, d: *d})
+		}
+		v.moves = g.liveRuns(v.moves, d, sums, at)
 	case TypeWrite, TypeReloc:
 		v.moves = g.liveRuns(v.moves, d, sums, at)
 	}
@@ -125,11 +133,14 @@ func (g *Segment) appendMove(moves []move, d *descriptor, sums []block.Sum, at l
 	if from == to {
 		return moves
 	}
-	source := at.plus(from)
+	source, prev := at.plus(from), d.prev
+	if d.typ == TypeCopy {
+		prev = d.lsn // nobody knows what it followed
+	}
 	return append(moves, move{
 		seg: g, at: pageNo(source.page), count: to - from, sums: append([]block.Sum(nil), sums[from:to]...),
 		d: descriptor{
-			seg: g.idx, typ: TypeReloc, lsn: d.lsn, prev: d.prev,
+			seg: g.idx, typ: TypeReloc, lsn: d.lsn, prev: prev,
 			block: d.block + uint32(from), count: uint32(to - from), source: source,
 		},
 	})

@@ -178,6 +178,18 @@ func (c *Chain[T]) AtOrBelow(l block.LSN) block.LSN {
 	return c.Path()[i-1].LSN
 }
 
+// Above is the first record of the path above l; false if there is none.
+func (c *Chain[T]) Above(l block.LSN) (Entry[T], bool) {
+	i, ok := c.find(l)
+	if ok {
+		i++
+	}
+	if i >= len(c.Path()) {
+		return Entry[T]{}, false
+	}
+	return c.Path()[i], true
+}
+
 // Get is the record at l, on the path or off it.
 func (c *Chain[T]) Get(l block.LSN) (Entry[T], bool) { return c.lookup(l) }
 

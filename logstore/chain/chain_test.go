@@ -55,6 +55,9 @@ func story(t *testing.T, text string) {
 		case "floor":
 			l, verdict, _ := strings.Cut(rest, " -> ")
 			got, want = fmt.Sprint(c.SetFloor(lsn(t, l), &ev)), verdict
+		case "jump":
+			l, verdict, _ := strings.Cut(rest, " -> ")
+			got, want = fmt.Sprint(c.Jump(lsn(t, l), &ev)), verdict
 		case "is":
 			got = c.Describe()
 		case "misses":
