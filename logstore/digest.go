@@ -49,18 +49,18 @@ func (g *Segment) leafDigest(at block.LSN, first block.Index) (LeafDigest, error
 	if err := g.readableLocked(at, first, leafBlocks); err != nil {
 		return 0, err
 	}
-	d, any := digestStart, false
+	d, data := digestStart, false
 	var p [8]byte
 	g.mu.index.resolve(at, first, leafBlocks, func(b block.Index, f found) bool {
 		if f.loc.flags == locData {
-			any = true
+			data = true
 			binary.LittleEndian.PutUint32(p[:], uint32(b))
 			binary.LittleEndian.PutUint32(p[4:], uint32(f.sum))
 			d = d.add(p[:])
 		}
 		return true
 	})
-	if !any {
+	if !data {
 		return 0, nil
 	}
 	return d, nil

@@ -26,7 +26,8 @@
 //	logfile, filer, keeper      one file; making files in advance; idle marks
 //	ticket, append              the queue, the leader, a batch
 //	segment, index, hot, leaf   one segment's state and where its blocks are
-//	read, scan, mend            reading
+//	read, scan, scanhot, mend   reading
+//	hydrate, leaves, digest     taking leaves over from peers, giving them, comparing
 //	rot, scrub, stall           damage found and not yet mended; reading all; slow flushes
 //	ledger, space, victim       what of each file is live; how full; what to clean, how fast
 //	cleaner, survey, move       making room: the goroutine, what a file holds, moving it
@@ -66,6 +67,8 @@
 //     where: what a replay brings again is passed over.
 //   - Footers and checkpoints are never needed: the batches tell the same, but
 //     where log files were cleaned only a checkpoint stands for them.
+//   - A segment that takes over leaves (rule R21) is not read before all are in;
+//     its SCL moves at once, then.
 //   - A write or flush that failed ends the log (rule S3).
 //   - A segment's SCL, floor and promise never go back while it is not
 //     damaged. Damaged means: the log lost a part, and nothing behind that
