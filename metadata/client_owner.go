@@ -55,7 +55,9 @@ func (c *Client) RenewLease(ctx context.Context, r LeaseReport) (LeaseReply, err
 	if err != nil {
 		return LeaseReply{}, err
 	}
-	return LeaseReply{Size: block.ByteCount(reply.GetSize()), Version: ConfigVersion(reply.GetVersion())}, nil
+	return LeaseReply{
+		Size: block.ByteCount(reply.GetSize()), Version: ConfigVersion(reply.GetVersion()), Changing: mapped(reply.GetChanging(), membershipFromPB),
+	}, nil
 }
 
 // EnsurePG places a protection group if it is not placed yet, and tells

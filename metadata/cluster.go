@@ -44,6 +44,8 @@ type VolumeStatus struct {
 	Unhealthy      []SegmentHealth // the first of them
 	UnhealthyTotal int
 	Counters       map[string]uint64
+	Changes        []PGChange // the first of them
+	ChangesTotal   int
 }
 
 // Damage is a segment of which its node says that blocks are damaged.

@@ -74,6 +74,7 @@ func volumeStatusToPB(v VolumeStatus) *pb.VolumeStatus {
 	return &pb.VolumeStatus{
 		Volume: VolumeToPB(v.Volume), Unhealthy: mapped(v.Unhealthy, HealthToPB),
 		UnhealthyTotal: uint32(v.UnhealthyTotal), Counters: v.Counters,
+		Changes: mapped(v.Changes, changeToPB), ChangesTotal: uint32(v.ChangesTotal),
 	}
 }
 
@@ -81,7 +82,10 @@ func volumeStatusFromPB(p *pb.VolumeStatus) (v VolumeStatus, err error) {
 	if v.Volume, err = volumeFromPB(p.GetVolume()); err != nil {
 		return v, err
 	}
-	v.UnhealthyTotal, v.Counters = int(p.GetUnhealthyTotal()), p.GetCounters()
+	v.UnhealthyTotal, v.Counters, v.ChangesTotal = int(p.GetUnhealthyTotal()), p.GetCounters(), int(p.GetChangesTotal())
+	if v.Changes, err = tried(p.GetChanges(), changeFromPB); err != nil {
+		return v, err
+	}
 	v.Unhealthy, err = tried(p.GetUnhealthy(), healthFromPB)
 	return v, err
 }

@@ -76,7 +76,7 @@ func healthFromPB(p *pb.SegmentHealth) (h SegmentHealth, err error) {
 func leaseReportToPB(r LeaseReport) *pb.RenewLeaseRequest {
 	return &pb.RenewLeaseRequest{
 		Volume: IDToPB(r.Volume), Epoch: uint32(r.Epoch), Gateway: string(r.Gateway),
-		Unhealthy: mapped(r.Unhealthy, HealthToPB), Counters: r.Counters,
+		Unhealthy: mapped(r.Unhealthy, HealthToPB), Counters: r.Counters, Changing: mapped(r.Changing, MembershipToPB),
 	}
 }
 
@@ -86,10 +86,11 @@ func LeaseReportFromPB(p *pb.RenewLeaseRequest) (r LeaseReport, err error) {
 	if r.Volume, err = IDFromPB[block.VolumeID]("volume", p.GetVolume()); err != nil {
 		return r, err
 	}
-	if len(p.GetUnhealthy()) > MaxUnhealthy || len(p.GetCounters()) > MaxCounters {
-		return r, block.Errorf(block.Invalid, "lease report of volume %s has %d segments and %d counters, more than %d and %d",
-			r.Volume, len(p.GetUnhealthy()), len(p.GetCounters()), MaxUnhealthy, MaxCounters)
+	if len(p.GetUnhealthy()) > MaxUnhealthy || len(p.GetCounters()) > MaxCounters || len(p.GetChanging()) > MaxChanging {
+		return r, block.Errorf(block.Invalid, "lease report of volume %s has %d segments, %d counters and %d changes, more than %d, %d and %d",
+			r.Volume, len(p.GetUnhealthy()), len(p.GetCounters()), len(p.GetChanging()), MaxUnhealthy, MaxCounters, MaxChanging)
 	}
+	r.Changing = mapped(p.GetChanging(), membershipFromPB)
 	for name := range p.GetCounters() {
 		if len(name) > MaxText {
 			return r, block.Errorf(block.Invalid, "lease report of volume %s has a counter name of %d bytes", r.Volume, len(name))

@@ -20,6 +20,9 @@ const (
 	// MaxDrops bounds the segments that one heartbeat's reply orders to be
 	// dropped, and that one heartbeat reports as dropped.
 	MaxDrops = 1024
+	// MaxChanging bounds the groups of a volume that change their segments at
+	// a time, and those that one lease renewal names.
+	MaxChanging = 1024
 	// MaxCounters bounds the counters of one lease renewal.
 	MaxCounters = 64
 	// MaxText bounds an address, a description, a state's text, in bytes.

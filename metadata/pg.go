@@ -1,6 +1,10 @@
 package metadata
 
-import "github.com/sextantdisk/sextant/internal/block"
+import (
+	"slices"
+
+	"github.com/sextantdisk/sextant/internal/block"
+)
 
 // Segment is one copy of a protection group, with where its node is.
 type Segment struct {
@@ -38,4 +42,61 @@ type PGPage struct {
 	// Next is where the next page begins, if More.
 	Next block.PGIndex
 	More bool
+}
+
+// Joint reports whether the membership changes: two sets are in force, first
+// the old one, then the new one.
+func (p *PGConfig) Joint() bool { return len(p.Sets) > 1 }
+
+// Joining is the segment of the new set that the old one lacks.
+func (p *PGConfig) Joining() (Segment, bool) { return p.onlyIn(1, 0) }
+
+// Leaving is the segment of the old set that the new one lacks.
+func (p *PGConfig) Leaving() (Segment, bool) { return p.onlyIn(0, 1) }
+
+func (p *PGConfig) onlyIn(in, notIn int) (Segment, bool) {
+	if !p.Joint() {
+		return Segment{}, false
+	}
+	for _, i := range p.Sets[in] {
+		if !slices.Contains(p.Sets[notIn], i) {
+			return p.Segments[i], true
+		}
+	}
+	return Segment{}, false
+}
+
+// PGMembership is a group and its membership epoch.
+type PGMembership struct {
+	PG         block.PGIndex
+	Membership block.MembershipEpoch
+}
+
+// ReplaceRequest asks for a new segment in the place of another.
+type ReplaceRequest struct {
+	Volume string // name, or id in its printed form
+	PG     block.PGIndex
+	// Leaving is the segment's id in its printed form, or its node.
+	Leaving string
+	// To is the node of the new one; empty: the service chooses.
+	To block.NodeID
+	// Joining is the new one's id; zero: the Client makes one.
+	Joining block.SegmentID
+}
+
+// ChangeRef names the change of a group that is under way, by the epochs
+// under which the caller has seen it.
+type ChangeRef struct {
+	Volume     block.VolumeID
+	Epoch      block.VolumeEpoch
+	PG         block.PGIndex
+	Membership block.MembershipEpoch
+}
+
+// PGChange is a change that is under way, for people.
+type PGChange struct {
+	PG                       block.PGIndex
+	Leaving, Joining         block.SegmentID
+	LeavingNode, JoiningNode block.NodeID
+	Hydrated                 bool // of Joining
 }

@@ -194,10 +194,17 @@ type LeaseReport struct {
 	Gateway   GatewayID
 	Unhealthy []SegmentHealth   // at most MaxUnhealthy; streaming ones are left out
 	Counters  map[string]uint64 // for people: at most MaxCounters
+	// Changing are the groups for which this writer counts with two quorum
+	// sets, under the membership epochs that it knows: at most MaxChanging.
+	Changing []PGMembership
 }
 
 // LeaseReply tells what may have changed.
 type LeaseReply struct {
 	Size    block.ByteCount
 	Version ConfigVersion // as Volume.Version
+	// Changing are groups of which the writer may not know the configuration:
+	// those that change now, and those of the report that are at another
+	// membership epoch.
+	Changing []PGMembership
 }

@@ -2471,6 +2471,7 @@ type RenewLeaseRequest struct {
 	Gateway       string                 `protobuf:"bytes,3,opt,name=gateway,proto3" json:"gateway,omitempty"`
 	Unhealthy     []*SegmentHealth       `protobuf:"bytes,4,rep,name=unhealthy,proto3" json:"unhealthy,omitempty"`
 	Counters      map[string]uint64      `protobuf:"bytes,5,rep,name=counters,proto3" json:"counters,omitempty" protobuf_key:"bytes,1,opt,name=key" protobuf_val:"varint,2,opt,name=value"`
+	Changing      []*PGMembership        `protobuf:"bytes,6,rep,name=changing,proto3" json:"changing,omitempty"` // what the writer counts with more than one quorum set
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
 }
@@ -2540,17 +2541,80 @@ func (x *RenewLeaseRequest) GetCounters() map[string]uint64 {
 	return nil
 }
 
-type RenewLeaseReply struct {
+func (x *RenewLeaseRequest) GetChanging() []*PGMembership {
+	if x != nil {
+		return x.Changing
+	}
+	return nil
+}
+
+// PGMembership is a group's configuration in short.
+type PGMembership struct {
 	state         protoimpl.MessageState `protogen:"open.v1"`
-	Size          uint64                 `protobuf:"varint,1,opt,name=size,proto3" json:"size,omitempty"`
-	Version       uint64                 `protobuf:"varint,2,opt,name=version,proto3" json:"version,omitempty"`
+	Pg            uint32                 `protobuf:"varint,1,opt,name=pg,proto3" json:"pg,omitempty"`
+	Membership    uint32                 `protobuf:"varint,2,opt,name=membership,proto3" json:"membership,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *PGMembership) Reset() {
+	*x = PGMembership{}
+	mi := &file_metadata_metadatapb_api_proto_msgTypes[33]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *PGMembership) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*PGMembership) ProtoMessage() {}
+
+func (x *PGMembership) ProtoReflect() protoreflect.Message {
+	mi := &file_metadata_metadatapb_api_proto_msgTypes[33]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use PGMembership.ProtoReflect.Descriptor instead.
+func (*PGMembership) Descriptor() ([]byte, []int) {
+	return file_metadata_metadatapb_api_proto_rawDescGZIP(), []int{33}
+}
+
+func (x *PGMembership) GetPg() uint32 {
+	if x != nil {
+		return x.Pg
+	}
+	return 0
+}
+
+func (x *PGMembership) GetMembership() uint32 {
+	if x != nil {
+		return x.Membership
+	}
+	return 0
+}
+
+type RenewLeaseReply struct {
+	state   protoimpl.MessageState `protogen:"open.v1"`
+	Size    uint64                 `protobuf:"varint,1,opt,name=size,proto3" json:"size,omitempty"`
+	Version uint64                 `protobuf:"varint,2,opt,name=version,proto3" json:"version,omitempty"`
+	// changing are groups of which the caller has to read the configuration:
+	// those that change, and those of the request that have another membership.
+	Changing      []*PGMembership `protobuf:"bytes,3,rep,name=changing,proto3" json:"changing,omitempty"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
 }
 
 func (x *RenewLeaseReply) Reset() {
 	*x = RenewLeaseReply{}
-	mi := &file_metadata_metadatapb_api_proto_msgTypes[33]
+	mi := &file_metadata_metadatapb_api_proto_msgTypes[34]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -2562,7 +2626,7 @@ func (x *RenewLeaseReply) String() string {
 func (*RenewLeaseReply) ProtoMessage() {}
 
 func (x *RenewLeaseReply) ProtoReflect() protoreflect.Message {
-	mi := &file_metadata_metadatapb_api_proto_msgTypes[33]
+	mi := &file_metadata_metadatapb_api_proto_msgTypes[34]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -2575,7 +2639,7 @@ func (x *RenewLeaseReply) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use RenewLeaseReply.ProtoReflect.Descriptor instead.
 func (*RenewLeaseReply) Descriptor() ([]byte, []int) {
-	return file_metadata_metadatapb_api_proto_rawDescGZIP(), []int{33}
+	return file_metadata_metadatapb_api_proto_rawDescGZIP(), []int{34}
 }
 
 func (x *RenewLeaseReply) GetSize() uint64 {
@@ -2592,6 +2656,13 @@ func (x *RenewLeaseReply) GetVersion() uint64 {
 	return 0
 }
 
+func (x *RenewLeaseReply) GetChanging() []*PGMembership {
+	if x != nil {
+		return x.Changing
+	}
+	return nil
+}
+
 type NodeRef struct {
 	state         protoimpl.MessageState `protogen:"open.v1"`
 	Node          string                 `protobuf:"bytes,1,opt,name=node,proto3" json:"node,omitempty"`
@@ -2605,7 +2676,7 @@ type NodeRef struct {
 
 func (x *NodeRef) Reset() {
 	*x = NodeRef{}
-	mi := &file_metadata_metadatapb_api_proto_msgTypes[34]
+	mi := &file_metadata_metadatapb_api_proto_msgTypes[35]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -2617,7 +2688,7 @@ func (x *NodeRef) String() string {
 func (*NodeRef) ProtoMessage() {}
 
 func (x *NodeRef) ProtoReflect() protoreflect.Message {
-	mi := &file_metadata_metadatapb_api_proto_msgTypes[34]
+	mi := &file_metadata_metadatapb_api_proto_msgTypes[35]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -2630,7 +2701,7 @@ func (x *NodeRef) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use NodeRef.ProtoReflect.Descriptor instead.
 func (*NodeRef) Descriptor() ([]byte, []int) {
-	return file_metadata_metadatapb_api_proto_rawDescGZIP(), []int{34}
+	return file_metadata_metadatapb_api_proto_rawDescGZIP(), []int{35}
 }
 
 func (x *NodeRef) GetNode() string {
@@ -2680,7 +2751,7 @@ type Segment struct {
 
 func (x *Segment) Reset() {
 	*x = Segment{}
-	mi := &file_metadata_metadatapb_api_proto_msgTypes[35]
+	mi := &file_metadata_metadatapb_api_proto_msgTypes[36]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -2692,7 +2763,7 @@ func (x *Segment) String() string {
 func (*Segment) ProtoMessage() {}
 
 func (x *Segment) ProtoReflect() protoreflect.Message {
-	mi := &file_metadata_metadatapb_api_proto_msgTypes[35]
+	mi := &file_metadata_metadatapb_api_proto_msgTypes[36]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -2705,7 +2776,7 @@ func (x *Segment) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Segment.ProtoReflect.Descriptor instead.
 func (*Segment) Descriptor() ([]byte, []int) {
-	return file_metadata_metadatapb_api_proto_rawDescGZIP(), []int{35}
+	return file_metadata_metadatapb_api_proto_rawDescGZIP(), []int{36}
 }
 
 func (x *Segment) GetId() []byte {
@@ -2745,7 +2816,7 @@ type QuorumSet struct {
 
 func (x *QuorumSet) Reset() {
 	*x = QuorumSet{}
-	mi := &file_metadata_metadatapb_api_proto_msgTypes[36]
+	mi := &file_metadata_metadatapb_api_proto_msgTypes[37]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -2757,7 +2828,7 @@ func (x *QuorumSet) String() string {
 func (*QuorumSet) ProtoMessage() {}
 
 func (x *QuorumSet) ProtoReflect() protoreflect.Message {
-	mi := &file_metadata_metadatapb_api_proto_msgTypes[36]
+	mi := &file_metadata_metadatapb_api_proto_msgTypes[37]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -2770,7 +2841,7 @@ func (x *QuorumSet) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use QuorumSet.ProtoReflect.Descriptor instead.
 func (*QuorumSet) Descriptor() ([]byte, []int) {
-	return file_metadata_metadatapb_api_proto_rawDescGZIP(), []int{36}
+	return file_metadata_metadatapb_api_proto_rawDescGZIP(), []int{37}
 }
 
 func (x *QuorumSet) GetMembers() []uint32 {
@@ -2793,7 +2864,7 @@ type PG struct {
 
 func (x *PG) Reset() {
 	*x = PG{}
-	mi := &file_metadata_metadatapb_api_proto_msgTypes[37]
+	mi := &file_metadata_metadatapb_api_proto_msgTypes[38]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -2805,7 +2876,7 @@ func (x *PG) String() string {
 func (*PG) ProtoMessage() {}
 
 func (x *PG) ProtoReflect() protoreflect.Message {
-	mi := &file_metadata_metadatapb_api_proto_msgTypes[37]
+	mi := &file_metadata_metadatapb_api_proto_msgTypes[38]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -2818,7 +2889,7 @@ func (x *PG) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use PG.ProtoReflect.Descriptor instead.
 func (*PG) Descriptor() ([]byte, []int) {
-	return file_metadata_metadatapb_api_proto_rawDescGZIP(), []int{37}
+	return file_metadata_metadatapb_api_proto_rawDescGZIP(), []int{38}
 }
 
 func (x *PG) GetIndex() uint32 {
@@ -2867,7 +2938,7 @@ type EnsurePGRequest struct {
 
 func (x *EnsurePGRequest) Reset() {
 	*x = EnsurePGRequest{}
-	mi := &file_metadata_metadatapb_api_proto_msgTypes[38]
+	mi := &file_metadata_metadatapb_api_proto_msgTypes[39]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -2879,7 +2950,7 @@ func (x *EnsurePGRequest) String() string {
 func (*EnsurePGRequest) ProtoMessage() {}
 
 func (x *EnsurePGRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_metadata_metadatapb_api_proto_msgTypes[38]
+	mi := &file_metadata_metadatapb_api_proto_msgTypes[39]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -2892,7 +2963,7 @@ func (x *EnsurePGRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use EnsurePGRequest.ProtoReflect.Descriptor instead.
 func (*EnsurePGRequest) Descriptor() ([]byte, []int) {
-	return file_metadata_metadatapb_api_proto_rawDescGZIP(), []int{38}
+	return file_metadata_metadatapb_api_proto_rawDescGZIP(), []int{39}
 }
 
 func (x *EnsurePGRequest) GetVolume() []byte {
@@ -2928,7 +2999,7 @@ type ListPGsRequest struct {
 
 func (x *ListPGsRequest) Reset() {
 	*x = ListPGsRequest{}
-	mi := &file_metadata_metadatapb_api_proto_msgTypes[39]
+	mi := &file_metadata_metadatapb_api_proto_msgTypes[40]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -2940,7 +3011,7 @@ func (x *ListPGsRequest) String() string {
 func (*ListPGsRequest) ProtoMessage() {}
 
 func (x *ListPGsRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_metadata_metadatapb_api_proto_msgTypes[39]
+	mi := &file_metadata_metadatapb_api_proto_msgTypes[40]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -2953,7 +3024,7 @@ func (x *ListPGsRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use ListPGsRequest.ProtoReflect.Descriptor instead.
 func (*ListPGsRequest) Descriptor() ([]byte, []int) {
-	return file_metadata_metadatapb_api_proto_rawDescGZIP(), []int{39}
+	return file_metadata_metadatapb_api_proto_rawDescGZIP(), []int{40}
 }
 
 func (x *ListPGsRequest) GetVolume() string {
@@ -2997,7 +3068,7 @@ type PGsReply struct {
 
 func (x *PGsReply) Reset() {
 	*x = PGsReply{}
-	mi := &file_metadata_metadatapb_api_proto_msgTypes[40]
+	mi := &file_metadata_metadatapb_api_proto_msgTypes[41]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -3009,7 +3080,7 @@ func (x *PGsReply) String() string {
 func (*PGsReply) ProtoMessage() {}
 
 func (x *PGsReply) ProtoReflect() protoreflect.Message {
-	mi := &file_metadata_metadatapb_api_proto_msgTypes[40]
+	mi := &file_metadata_metadatapb_api_proto_msgTypes[41]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -3022,7 +3093,7 @@ func (x *PGsReply) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use PGsReply.ProtoReflect.Descriptor instead.
 func (*PGsReply) Descriptor() ([]byte, []int) {
-	return file_metadata_metadatapb_api_proto_rawDescGZIP(), []int{40}
+	return file_metadata_metadatapb_api_proto_rawDescGZIP(), []int{41}
 }
 
 func (x *PGsReply) GetNodes() []*NodeRef {
@@ -3060,6 +3131,154 @@ func (x *PGsReply) GetMore() bool {
 	return false
 }
 
+// ReplaceSegmentRequest begins a change of one group. A repetition with the
+// same id is recognised.
+type ReplaceSegmentRequest struct {
+	state         protoimpl.MessageState `protogen:"open.v1"`
+	Volume        string                 `protobuf:"bytes,1,opt,name=volume,proto3" json:"volume,omitempty"` // name, or id in its printed form
+	Pg            uint32                 `protobuf:"varint,2,opt,name=pg,proto3" json:"pg,omitempty"`
+	Leaving       string                 `protobuf:"bytes,3,opt,name=leaving,proto3" json:"leaving,omitempty"` // the id of a segment in its printed form, or its node
+	To            string                 `protobuf:"bytes,4,opt,name=to,proto3" json:"to,omitempty"`           // the node of the new one; empty: the service chooses
+	Joining       []byte                 `protobuf:"bytes,5,opt,name=joining,proto3" json:"joining,omitempty"` // the id of the new one, made by the client
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *ReplaceSegmentRequest) Reset() {
+	*x = ReplaceSegmentRequest{}
+	mi := &file_metadata_metadatapb_api_proto_msgTypes[42]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *ReplaceSegmentRequest) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*ReplaceSegmentRequest) ProtoMessage() {}
+
+func (x *ReplaceSegmentRequest) ProtoReflect() protoreflect.Message {
+	mi := &file_metadata_metadatapb_api_proto_msgTypes[42]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use ReplaceSegmentRequest.ProtoReflect.Descriptor instead.
+func (*ReplaceSegmentRequest) Descriptor() ([]byte, []int) {
+	return file_metadata_metadatapb_api_proto_rawDescGZIP(), []int{42}
+}
+
+func (x *ReplaceSegmentRequest) GetVolume() string {
+	if x != nil {
+		return x.Volume
+	}
+	return ""
+}
+
+func (x *ReplaceSegmentRequest) GetPg() uint32 {
+	if x != nil {
+		return x.Pg
+	}
+	return 0
+}
+
+func (x *ReplaceSegmentRequest) GetLeaving() string {
+	if x != nil {
+		return x.Leaving
+	}
+	return ""
+}
+
+func (x *ReplaceSegmentRequest) GetTo() string {
+	if x != nil {
+		return x.To
+	}
+	return ""
+}
+
+func (x *ReplaceSegmentRequest) GetJoining() []byte {
+	if x != nil {
+		return x.Joining
+	}
+	return nil
+}
+
+// ChangeRequest is about the change of a group that is under way. The epochs
+// must be those in force.
+type ChangeRequest struct {
+	state         protoimpl.MessageState `protogen:"open.v1"`
+	Volume        []byte                 `protobuf:"bytes,1,opt,name=volume,proto3" json:"volume,omitempty"`
+	Epoch         uint32                 `protobuf:"varint,2,opt,name=epoch,proto3" json:"epoch,omitempty"`
+	Pg            uint32                 `protobuf:"varint,3,opt,name=pg,proto3" json:"pg,omitempty"`
+	Membership    uint32                 `protobuf:"varint,4,opt,name=membership,proto3" json:"membership,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *ChangeRequest) Reset() {
+	*x = ChangeRequest{}
+	mi := &file_metadata_metadatapb_api_proto_msgTypes[43]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *ChangeRequest) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*ChangeRequest) ProtoMessage() {}
+
+func (x *ChangeRequest) ProtoReflect() protoreflect.Message {
+	mi := &file_metadata_metadatapb_api_proto_msgTypes[43]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use ChangeRequest.ProtoReflect.Descriptor instead.
+func (*ChangeRequest) Descriptor() ([]byte, []int) {
+	return file_metadata_metadatapb_api_proto_rawDescGZIP(), []int{43}
+}
+
+func (x *ChangeRequest) GetVolume() []byte {
+	if x != nil {
+		return x.Volume
+	}
+	return nil
+}
+
+func (x *ChangeRequest) GetEpoch() uint32 {
+	if x != nil {
+		return x.Epoch
+	}
+	return 0
+}
+
+func (x *ChangeRequest) GetPg() uint32 {
+	if x != nil {
+		return x.Pg
+	}
+	return 0
+}
+
+func (x *ChangeRequest) GetMembership() uint32 {
+	if x != nil {
+		return x.Membership
+	}
+	return 0
+}
+
 type Member struct {
 	state         protoimpl.MessageState `protogen:"open.v1"`
 	Id            string                 `protobuf:"bytes,1,opt,name=id,proto3" json:"id,omitempty"`
@@ -3074,7 +3293,7 @@ type Member struct {
 
 func (x *Member) Reset() {
 	*x = Member{}
-	mi := &file_metadata_metadatapb_api_proto_msgTypes[41]
+	mi := &file_metadata_metadatapb_api_proto_msgTypes[44]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -3086,7 +3305,7 @@ func (x *Member) String() string {
 func (*Member) ProtoMessage() {}
 
 func (x *Member) ProtoReflect() protoreflect.Message {
-	mi := &file_metadata_metadatapb_api_proto_msgTypes[41]
+	mi := &file_metadata_metadatapb_api_proto_msgTypes[44]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -3099,7 +3318,7 @@ func (x *Member) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Member.ProtoReflect.Descriptor instead.
 func (*Member) Descriptor() ([]byte, []int) {
-	return file_metadata_metadatapb_api_proto_rawDescGZIP(), []int{41}
+	return file_metadata_metadatapb_api_proto_rawDescGZIP(), []int{44}
 }
 
 func (x *Member) GetId() string {
@@ -3152,7 +3371,7 @@ type ClusterInfoRequest struct {
 
 func (x *ClusterInfoRequest) Reset() {
 	*x = ClusterInfoRequest{}
-	mi := &file_metadata_metadatapb_api_proto_msgTypes[42]
+	mi := &file_metadata_metadatapb_api_proto_msgTypes[45]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -3164,7 +3383,7 @@ func (x *ClusterInfoRequest) String() string {
 func (*ClusterInfoRequest) ProtoMessage() {}
 
 func (x *ClusterInfoRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_metadata_metadatapb_api_proto_msgTypes[42]
+	mi := &file_metadata_metadatapb_api_proto_msgTypes[45]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -3177,7 +3396,7 @@ func (x *ClusterInfoRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use ClusterInfoRequest.ProtoReflect.Descriptor instead.
 func (*ClusterInfoRequest) Descriptor() ([]byte, []int) {
-	return file_metadata_metadatapb_api_proto_rawDescGZIP(), []int{42}
+	return file_metadata_metadatapb_api_proto_rawDescGZIP(), []int{45}
 }
 
 type ClusterInfoReply struct {
@@ -3191,7 +3410,7 @@ type ClusterInfoReply struct {
 
 func (x *ClusterInfoReply) Reset() {
 	*x = ClusterInfoReply{}
-	mi := &file_metadata_metadatapb_api_proto_msgTypes[43]
+	mi := &file_metadata_metadatapb_api_proto_msgTypes[46]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -3203,7 +3422,7 @@ func (x *ClusterInfoReply) String() string {
 func (*ClusterInfoReply) ProtoMessage() {}
 
 func (x *ClusterInfoReply) ProtoReflect() protoreflect.Message {
-	mi := &file_metadata_metadatapb_api_proto_msgTypes[43]
+	mi := &file_metadata_metadatapb_api_proto_msgTypes[46]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -3216,7 +3435,7 @@ func (x *ClusterInfoReply) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use ClusterInfoReply.ProtoReflect.Descriptor instead.
 func (*ClusterInfoReply) Descriptor() ([]byte, []int) {
-	return file_metadata_metadatapb_api_proto_rawDescGZIP(), []int{43}
+	return file_metadata_metadatapb_api_proto_rawDescGZIP(), []int{46}
 }
 
 func (x *ClusterInfoReply) GetCluster() []byte {
@@ -3252,7 +3471,7 @@ type JoinRequest struct {
 
 func (x *JoinRequest) Reset() {
 	*x = JoinRequest{}
-	mi := &file_metadata_metadatapb_api_proto_msgTypes[44]
+	mi := &file_metadata_metadatapb_api_proto_msgTypes[47]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -3264,7 +3483,7 @@ func (x *JoinRequest) String() string {
 func (*JoinRequest) ProtoMessage() {}
 
 func (x *JoinRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_metadata_metadatapb_api_proto_msgTypes[44]
+	mi := &file_metadata_metadatapb_api_proto_msgTypes[47]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -3277,7 +3496,7 @@ func (x *JoinRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use JoinRequest.ProtoReflect.Descriptor instead.
 func (*JoinRequest) Descriptor() ([]byte, []int) {
-	return file_metadata_metadatapb_api_proto_rawDescGZIP(), []int{44}
+	return file_metadata_metadatapb_api_proto_rawDescGZIP(), []int{47}
 }
 
 func (x *JoinRequest) GetMember() *Member {
@@ -3316,7 +3535,7 @@ type JoinReply struct {
 
 func (x *JoinReply) Reset() {
 	*x = JoinReply{}
-	mi := &file_metadata_metadatapb_api_proto_msgTypes[45]
+	mi := &file_metadata_metadatapb_api_proto_msgTypes[48]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -3328,7 +3547,7 @@ func (x *JoinReply) String() string {
 func (*JoinReply) ProtoMessage() {}
 
 func (x *JoinReply) ProtoReflect() protoreflect.Message {
-	mi := &file_metadata_metadatapb_api_proto_msgTypes[45]
+	mi := &file_metadata_metadatapb_api_proto_msgTypes[48]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -3341,7 +3560,7 @@ func (x *JoinReply) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use JoinReply.ProtoReflect.Descriptor instead.
 func (*JoinReply) Descriptor() ([]byte, []int) {
-	return file_metadata_metadatapb_api_proto_rawDescGZIP(), []int{45}
+	return file_metadata_metadatapb_api_proto_rawDescGZIP(), []int{48}
 }
 
 type RemoveMemberRequest struct {
@@ -3353,7 +3572,7 @@ type RemoveMemberRequest struct {
 
 func (x *RemoveMemberRequest) Reset() {
 	*x = RemoveMemberRequest{}
-	mi := &file_metadata_metadatapb_api_proto_msgTypes[46]
+	mi := &file_metadata_metadatapb_api_proto_msgTypes[49]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -3365,7 +3584,7 @@ func (x *RemoveMemberRequest) String() string {
 func (*RemoveMemberRequest) ProtoMessage() {}
 
 func (x *RemoveMemberRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_metadata_metadatapb_api_proto_msgTypes[46]
+	mi := &file_metadata_metadatapb_api_proto_msgTypes[49]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -3378,7 +3597,7 @@ func (x *RemoveMemberRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use RemoveMemberRequest.ProtoReflect.Descriptor instead.
 func (*RemoveMemberRequest) Descriptor() ([]byte, []int) {
-	return file_metadata_metadatapb_api_proto_rawDescGZIP(), []int{46}
+	return file_metadata_metadatapb_api_proto_rawDescGZIP(), []int{49}
 }
 
 func (x *RemoveMemberRequest) GetId() string {
@@ -3396,7 +3615,7 @@ type RemoveMemberReply struct {
 
 func (x *RemoveMemberReply) Reset() {
 	*x = RemoveMemberReply{}
-	mi := &file_metadata_metadatapb_api_proto_msgTypes[47]
+	mi := &file_metadata_metadatapb_api_proto_msgTypes[50]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -3408,7 +3627,7 @@ func (x *RemoveMemberReply) String() string {
 func (*RemoveMemberReply) ProtoMessage() {}
 
 func (x *RemoveMemberReply) ProtoReflect() protoreflect.Message {
-	mi := &file_metadata_metadatapb_api_proto_msgTypes[47]
+	mi := &file_metadata_metadatapb_api_proto_msgTypes[50]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -3421,7 +3640,7 @@ func (x *RemoveMemberReply) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use RemoveMemberReply.ProtoReflect.Descriptor instead.
 func (*RemoveMemberReply) Descriptor() ([]byte, []int) {
-	return file_metadata_metadatapb_api_proto_rawDescGZIP(), []int{47}
+	return file_metadata_metadatapb_api_proto_rawDescGZIP(), []int{50}
 }
 
 type Problem struct {
@@ -3436,7 +3655,7 @@ type Problem struct {
 
 func (x *Problem) Reset() {
 	*x = Problem{}
-	mi := &file_metadata_metadatapb_api_proto_msgTypes[48]
+	mi := &file_metadata_metadatapb_api_proto_msgTypes[51]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -3448,7 +3667,7 @@ func (x *Problem) String() string {
 func (*Problem) ProtoMessage() {}
 
 func (x *Problem) ProtoReflect() protoreflect.Message {
-	mi := &file_metadata_metadatapb_api_proto_msgTypes[48]
+	mi := &file_metadata_metadatapb_api_proto_msgTypes[51]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -3461,7 +3680,7 @@ func (x *Problem) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Problem.ProtoReflect.Descriptor instead.
 func (*Problem) Descriptor() ([]byte, []int) {
-	return file_metadata_metadatapb_api_proto_rawDescGZIP(), []int{48}
+	return file_metadata_metadatapb_api_proto_rawDescGZIP(), []int{51}
 }
 
 func (x *Problem) GetSubject() string {
@@ -3498,13 +3717,15 @@ type VolumeStatus struct {
 	Unhealthy      []*SegmentHealth       `protobuf:"bytes,2,rep,name=unhealthy,proto3" json:"unhealthy,omitempty"`
 	UnhealthyTotal uint32                 `protobuf:"varint,3,opt,name=unhealthy_total,json=unhealthyTotal,proto3" json:"unhealthy_total,omitempty"`
 	Counters       map[string]uint64      `protobuf:"bytes,4,rep,name=counters,proto3" json:"counters,omitempty" protobuf_key:"bytes,1,opt,name=key" protobuf_val:"varint,2,opt,name=value"`
+	Changes        []*PGChange            `protobuf:"bytes,5,rep,name=changes,proto3" json:"changes,omitempty"`
+	ChangesTotal   uint32                 `protobuf:"varint,6,opt,name=changes_total,json=changesTotal,proto3" json:"changes_total,omitempty"`
 	unknownFields  protoimpl.UnknownFields
 	sizeCache      protoimpl.SizeCache
 }
 
 func (x *VolumeStatus) Reset() {
 	*x = VolumeStatus{}
-	mi := &file_metadata_metadatapb_api_proto_msgTypes[49]
+	mi := &file_metadata_metadatapb_api_proto_msgTypes[52]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -3516,7 +3737,7 @@ func (x *VolumeStatus) String() string {
 func (*VolumeStatus) ProtoMessage() {}
 
 func (x *VolumeStatus) ProtoReflect() protoreflect.Message {
-	mi := &file_metadata_metadatapb_api_proto_msgTypes[49]
+	mi := &file_metadata_metadatapb_api_proto_msgTypes[52]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -3529,7 +3750,7 @@ func (x *VolumeStatus) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use VolumeStatus.ProtoReflect.Descriptor instead.
 func (*VolumeStatus) Descriptor() ([]byte, []int) {
-	return file_metadata_metadatapb_api_proto_rawDescGZIP(), []int{49}
+	return file_metadata_metadatapb_api_proto_rawDescGZIP(), []int{52}
 }
 
 func (x *VolumeStatus) GetVolume() *Volume {
@@ -3560,6 +3781,105 @@ func (x *VolumeStatus) GetCounters() map[string]uint64 {
 	return nil
 }
 
+func (x *VolumeStatus) GetChanges() []*PGChange {
+	if x != nil {
+		return x.Changes
+	}
+	return nil
+}
+
+func (x *VolumeStatus) GetChangesTotal() uint32 {
+	if x != nil {
+		return x.ChangesTotal
+	}
+	return 0
+}
+
+// PGChange is a change of a group's segments that is under way.
+type PGChange struct {
+	state         protoimpl.MessageState `protogen:"open.v1"`
+	Pg            uint32                 `protobuf:"varint,1,opt,name=pg,proto3" json:"pg,omitempty"`
+	Leaving       []byte                 `protobuf:"bytes,2,opt,name=leaving,proto3" json:"leaving,omitempty"`
+	LeavingNode   string                 `protobuf:"bytes,3,opt,name=leaving_node,json=leavingNode,proto3" json:"leaving_node,omitempty"`
+	Joining       []byte                 `protobuf:"bytes,4,opt,name=joining,proto3" json:"joining,omitempty"`
+	JoiningNode   string                 `protobuf:"bytes,5,opt,name=joining_node,json=joiningNode,proto3" json:"joining_node,omitempty"`
+	Hydrated      bool                   `protobuf:"varint,6,opt,name=hydrated,proto3" json:"hydrated,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *PGChange) Reset() {
+	*x = PGChange{}
+	mi := &file_metadata_metadatapb_api_proto_msgTypes[53]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *PGChange) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*PGChange) ProtoMessage() {}
+
+func (x *PGChange) ProtoReflect() protoreflect.Message {
+	mi := &file_metadata_metadatapb_api_proto_msgTypes[53]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use PGChange.ProtoReflect.Descriptor instead.
+func (*PGChange) Descriptor() ([]byte, []int) {
+	return file_metadata_metadatapb_api_proto_rawDescGZIP(), []int{53}
+}
+
+func (x *PGChange) GetPg() uint32 {
+	if x != nil {
+		return x.Pg
+	}
+	return 0
+}
+
+func (x *PGChange) GetLeaving() []byte {
+	if x != nil {
+		return x.Leaving
+	}
+	return nil
+}
+
+func (x *PGChange) GetLeavingNode() string {
+	if x != nil {
+		return x.LeavingNode
+	}
+	return ""
+}
+
+func (x *PGChange) GetJoining() []byte {
+	if x != nil {
+		return x.Joining
+	}
+	return nil
+}
+
+func (x *PGChange) GetJoiningNode() string {
+	if x != nil {
+		return x.JoiningNode
+	}
+	return ""
+}
+
+func (x *PGChange) GetHydrated() bool {
+	if x != nil {
+		return x.Hydrated
+	}
+	return false
+}
+
 type DamageReport struct {
 	state         protoimpl.MessageState `protogen:"open.v1"`
 	Node          string                 `protobuf:"bytes,1,opt,name=node,proto3" json:"node,omitempty"`
@@ -3570,7 +3890,7 @@ type DamageReport struct {
 
 func (x *DamageReport) Reset() {
 	*x = DamageReport{}
-	mi := &file_metadata_metadatapb_api_proto_msgTypes[50]
+	mi := &file_metadata_metadatapb_api_proto_msgTypes[54]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -3582,7 +3902,7 @@ func (x *DamageReport) String() string {
 func (*DamageReport) ProtoMessage() {}
 
 func (x *DamageReport) ProtoReflect() protoreflect.Message {
-	mi := &file_metadata_metadatapb_api_proto_msgTypes[50]
+	mi := &file_metadata_metadatapb_api_proto_msgTypes[54]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -3595,7 +3915,7 @@ func (x *DamageReport) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use DamageReport.ProtoReflect.Descriptor instead.
 func (*DamageReport) Descriptor() ([]byte, []int) {
-	return file_metadata_metadatapb_api_proto_rawDescGZIP(), []int{50}
+	return file_metadata_metadatapb_api_proto_rawDescGZIP(), []int{54}
 }
 
 func (x *DamageReport) GetNode() string {
@@ -3620,7 +3940,7 @@ type StatusRequest struct {
 
 func (x *StatusRequest) Reset() {
 	*x = StatusRequest{}
-	mi := &file_metadata_metadatapb_api_proto_msgTypes[51]
+	mi := &file_metadata_metadatapb_api_proto_msgTypes[55]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -3632,7 +3952,7 @@ func (x *StatusRequest) String() string {
 func (*StatusRequest) ProtoMessage() {}
 
 func (x *StatusRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_metadata_metadatapb_api_proto_msgTypes[51]
+	mi := &file_metadata_metadatapb_api_proto_msgTypes[55]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -3645,7 +3965,7 @@ func (x *StatusRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use StatusRequest.ProtoReflect.Descriptor instead.
 func (*StatusRequest) Descriptor() ([]byte, []int) {
-	return file_metadata_metadatapb_api_proto_rawDescGZIP(), []int{51}
+	return file_metadata_metadatapb_api_proto_rawDescGZIP(), []int{55}
 }
 
 type StatusReply struct {
@@ -3662,7 +3982,7 @@ type StatusReply struct {
 
 func (x *StatusReply) Reset() {
 	*x = StatusReply{}
-	mi := &file_metadata_metadatapb_api_proto_msgTypes[52]
+	mi := &file_metadata_metadatapb_api_proto_msgTypes[56]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -3674,7 +3994,7 @@ func (x *StatusReply) String() string {
 func (*StatusReply) ProtoMessage() {}
 
 func (x *StatusReply) ProtoReflect() protoreflect.Message {
-	mi := &file_metadata_metadatapb_api_proto_msgTypes[52]
+	mi := &file_metadata_metadatapb_api_proto_msgTypes[56]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -3687,7 +4007,7 @@ func (x *StatusReply) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use StatusReply.ProtoReflect.Descriptor instead.
 func (*StatusReply) Descriptor() ([]byte, []int) {
-	return file_metadata_metadatapb_api_proto_rawDescGZIP(), []int{52}
+	return file_metadata_metadatapb_api_proto_rawDescGZIP(), []int{56}
 }
 
 func (x *StatusReply) GetCluster() []byte {
@@ -3908,19 +4228,26 @@ const file_metadata_metadatapb_api_proto_rawDesc = "" +
 	"\x03scl\x18\x04 \x01(\x04R\x03scl\x12\x10\n" +
 	"\x03lag\x18\x05 \x01(\x04R\x03lag\x12\x15\n" +
 	"\x06eta_ns\x18\x06 \x01(\x03R\x05etaNs\x12\x12\n" +
-	"\x04node\x18\a \x01(\tR\x04node\"\xac\x02\n" +
+	"\x04node\x18\a \x01(\tR\x04node\"\xeb\x02\n" +
 	"\x11RenewLeaseRequest\x12\x16\n" +
 	"\x06volume\x18\x01 \x01(\fR\x06volume\x12\x14\n" +
 	"\x05epoch\x18\x02 \x01(\rR\x05epoch\x12\x18\n" +
 	"\agateway\x18\x03 \x01(\tR\agateway\x12@\n" +
 	"\tunhealthy\x18\x04 \x03(\v2\".sextant.metadata.v1.SegmentHealthR\tunhealthy\x12P\n" +
-	"\bcounters\x18\x05 \x03(\v24.sextant.metadata.v1.RenewLeaseRequest.CountersEntryR\bcounters\x1a;\n" +
+	"\bcounters\x18\x05 \x03(\v24.sextant.metadata.v1.RenewLeaseRequest.CountersEntryR\bcounters\x12=\n" +
+	"\bchanging\x18\x06 \x03(\v2!.sextant.metadata.v1.PGMembershipR\bchanging\x1a;\n" +
 	"\rCountersEntry\x12\x10\n" +
 	"\x03key\x18\x01 \x01(\tR\x03key\x12\x14\n" +
-	"\x05value\x18\x02 \x01(\x04R\x05value:\x028\x01\"?\n" +
+	"\x05value\x18\x02 \x01(\x04R\x05value:\x028\x01\">\n" +
+	"\fPGMembership\x12\x0e\n" +
+	"\x02pg\x18\x01 \x01(\rR\x02pg\x12\x1e\n" +
+	"\n" +
+	"membership\x18\x02 \x01(\rR\n" +
+	"membership\"~\n" +
 	"\x0fRenewLeaseReply\x12\x12\n" +
 	"\x04size\x18\x01 \x01(\x04R\x04size\x12\x18\n" +
-	"\aversion\x18\x02 \x01(\x04R\aversion\"s\n" +
+	"\aversion\x18\x02 \x01(\x04R\aversion\x12=\n" +
+	"\bchanging\x18\x03 \x03(\v2!.sextant.metadata.v1.PGMembershipR\bchanging\"s\n" +
 	"\aNodeRef\x12\x12\n" +
 	"\x04node\x18\x01 \x01(\tR\x04node\x12\x12\n" +
 	"\x04zone\x18\x02 \x01(\tR\x04zone\x12\x18\n" +
@@ -3956,7 +4283,20 @@ const file_metadata_metadatapb_api_proto_rawDesc = "" +
 	"\x03pgs\x18\x02 \x03(\v2\x17.sextant.metadata.v1.PGR\x03pgs\x12\x14\n" +
 	"\x05epoch\x18\x03 \x01(\rR\x05epoch\x12\x12\n" +
 	"\x04next\x18\x04 \x01(\rR\x04next\x12\x12\n" +
-	"\x04more\x18\x05 \x01(\bR\x04more\"\x9f\x01\n" +
+	"\x04more\x18\x05 \x01(\bR\x04more\"\x83\x01\n" +
+	"\x15ReplaceSegmentRequest\x12\x16\n" +
+	"\x06volume\x18\x01 \x01(\tR\x06volume\x12\x0e\n" +
+	"\x02pg\x18\x02 \x01(\rR\x02pg\x12\x18\n" +
+	"\aleaving\x18\x03 \x01(\tR\aleaving\x12\x0e\n" +
+	"\x02to\x18\x04 \x01(\tR\x02to\x12\x18\n" +
+	"\ajoining\x18\x05 \x01(\fR\ajoining\"m\n" +
+	"\rChangeRequest\x12\x16\n" +
+	"\x06volume\x18\x01 \x01(\fR\x06volume\x12\x14\n" +
+	"\x05epoch\x18\x02 \x01(\rR\x05epoch\x12\x0e\n" +
+	"\x02pg\x18\x03 \x01(\rR\x02pg\x12\x1e\n" +
+	"\n" +
+	"membership\x18\x04 \x01(\rR\n" +
+	"membership\"\x9f\x01\n" +
 	"\x06Member\x12\x0e\n" +
 	"\x02id\x18\x01 \x01(\tR\x02id\x12\x18\n" +
 	"\aaddress\x18\x02 \x01(\tR\aaddress\x12!\n" +
@@ -3982,15 +4322,24 @@ const file_metadata_metadatapb_api_proto_rawDesc = "" +
 	"\asubject\x18\x01 \x01(\tR\asubject\x12\x12\n" +
 	"\x04what\x18\x02 \x01(\tR\x04what\x12\x12\n" +
 	"\x04todo\x18\x03 \x01(\tR\x04todo\x12\x16\n" +
-	"\x06severe\x18\x04 \x01(\bR\x06severe\"\xb8\x02\n" +
+	"\x06severe\x18\x04 \x01(\bR\x06severe\"\x96\x03\n" +
 	"\fVolumeStatus\x123\n" +
 	"\x06volume\x18\x01 \x01(\v2\x1b.sextant.metadata.v1.VolumeR\x06volume\x12@\n" +
 	"\tunhealthy\x18\x02 \x03(\v2\".sextant.metadata.v1.SegmentHealthR\tunhealthy\x12'\n" +
 	"\x0funhealthy_total\x18\x03 \x01(\rR\x0eunhealthyTotal\x12K\n" +
-	"\bcounters\x18\x04 \x03(\v2/.sextant.metadata.v1.VolumeStatus.CountersEntryR\bcounters\x1a;\n" +
+	"\bcounters\x18\x04 \x03(\v2/.sextant.metadata.v1.VolumeStatus.CountersEntryR\bcounters\x127\n" +
+	"\achanges\x18\x05 \x03(\v2\x1d.sextant.metadata.v1.PGChangeR\achanges\x12#\n" +
+	"\rchanges_total\x18\x06 \x01(\rR\fchangesTotal\x1a;\n" +
 	"\rCountersEntry\x12\x10\n" +
 	"\x03key\x18\x01 \x01(\tR\x03key\x12\x14\n" +
-	"\x05value\x18\x02 \x01(\x04R\x05value:\x028\x01\"`\n" +
+	"\x05value\x18\x02 \x01(\x04R\x05value:\x028\x01\"\xb0\x01\n" +
+	"\bPGChange\x12\x0e\n" +
+	"\x02pg\x18\x01 \x01(\rR\x02pg\x12\x18\n" +
+	"\aleaving\x18\x02 \x01(\fR\aleaving\x12!\n" +
+	"\fleaving_node\x18\x03 \x01(\tR\vleavingNode\x12\x18\n" +
+	"\ajoining\x18\x04 \x01(\fR\ajoining\x12!\n" +
+	"\fjoining_node\x18\x05 \x01(\tR\vjoiningNode\x12\x1a\n" +
+	"\bhydrated\x18\x06 \x01(\bR\bhydrated\"`\n" +
 	"\fDamageReport\x12\x12\n" +
 	"\x04node\x18\x01 \x01(\tR\x04node\x12<\n" +
 	"\asegment\x18\x02 \x01(\v2\".sextant.metadata.v1.SegmentReportR\asegment\"\x0f\n" +
@@ -4035,7 +4384,7 @@ const file_metadata_metadatapb_api_proto_rawDesc = "" +
 	"\x15SEGMENT_STATE_LAGGING\x10\x02\x12\x1d\n" +
 	"\x19SEGMENT_STATE_CATCHING_UP\x10\x03\x12\x1d\n" +
 	"\x19SEGMENT_STATE_UNREACHABLE\x10\x04\x12\x16\n" +
-	"\x12SEGMENT_STATE_FULL\x10\x052\x90\x0e\n" +
+	"\x12SEGMENT_STATE_FULL\x10\x052\xe6\x10\n" +
 	"\bMetadata\x12`\n" +
 	"\fRegisterNode\x12(.sextant.metadata.v1.RegisterNodeRequest\x1a&.sextant.metadata.v1.RegisterNodeReply\x12W\n" +
 	"\tHeartbeat\x12%.sextant.metadata.v1.HeartbeatRequest\x1a#.sextant.metadata.v1.HeartbeatReply\x12W\n" +
@@ -4054,7 +4403,11 @@ const file_metadata_metadatapb_api_proto_rawDesc = "" +
 	"\n" +
 	"RenewLease\x12&.sextant.metadata.v1.RenewLeaseRequest\x1a$.sextant.metadata.v1.RenewLeaseReply\x12O\n" +
 	"\bEnsurePG\x12$.sextant.metadata.v1.EnsurePGRequest\x1a\x1d.sextant.metadata.v1.PGsReply\x12M\n" +
-	"\aListPGs\x12#.sextant.metadata.v1.ListPGsRequest\x1a\x1d.sextant.metadata.v1.PGsReply\x12N\n" +
+	"\aListPGs\x12#.sextant.metadata.v1.ListPGsRequest\x1a\x1d.sextant.metadata.v1.PGsReply\x12[\n" +
+	"\x0eReplaceSegment\x12*.sextant.metadata.v1.ReplaceSegmentRequest\x1a\x1d.sextant.metadata.v1.PGsReply\x12Q\n" +
+	"\fMarkHydrated\x12\".sextant.metadata.v1.ChangeRequest\x1a\x1d.sextant.metadata.v1.PGsReply\x12Q\n" +
+	"\fFinishChange\x12\".sextant.metadata.v1.ChangeRequest\x1a\x1d.sextant.metadata.v1.PGsReply\x12Q\n" +
+	"\fCancelChange\x12\".sextant.metadata.v1.ChangeRequest\x1a\x1d.sextant.metadata.v1.PGsReply\x12N\n" +
 	"\x06Status\x12\".sextant.metadata.v1.StatusRequest\x1a .sextant.metadata.v1.StatusReply\x12]\n" +
 	"\vClusterInfo\x12'.sextant.metadata.v1.ClusterInfoRequest\x1a%.sextant.metadata.v1.ClusterInfoReply\x12H\n" +
 	"\x04Join\x12 .sextant.metadata.v1.JoinRequest\x1a\x1e.sextant.metadata.v1.JoinReply\x12`\n" +
@@ -4073,67 +4426,71 @@ func file_metadata_metadatapb_api_proto_rawDescGZIP() []byte {
 }
 
 var file_metadata_metadatapb_api_proto_enumTypes = make([]protoimpl.EnumInfo, 4)
-var file_metadata_metadatapb_api_proto_msgTypes = make([]protoimpl.MessageInfo, 55)
+var file_metadata_metadatapb_api_proto_msgTypes = make([]protoimpl.MessageInfo, 59)
 var file_metadata_metadatapb_api_proto_goTypes = []any{
-	(ErrorKind)(0),              // 0: sextant.metadata.v1.ErrorKind
-	(NodeState)(0),              // 1: sextant.metadata.v1.NodeState
-	(OpenState)(0),              // 2: sextant.metadata.v1.OpenState
-	(SegmentState)(0),           // 3: sextant.metadata.v1.SegmentState
-	(*ErrorDetail)(nil),         // 4: sextant.metadata.v1.ErrorDetail
-	(*RegisterNodeRequest)(nil), // 5: sextant.metadata.v1.RegisterNodeRequest
-	(*RegisterNodeReply)(nil),   // 6: sextant.metadata.v1.RegisterNodeReply
-	(*SegmentRef)(nil),          // 7: sextant.metadata.v1.SegmentRef
-	(*SegmentReport)(nil),       // 8: sextant.metadata.v1.SegmentReport
-	(*HeartbeatRequest)(nil),    // 9: sextant.metadata.v1.HeartbeatRequest
-	(*DiskHealth)(nil),          // 10: sextant.metadata.v1.DiskHealth
-	(*Scrub)(nil),               // 11: sextant.metadata.v1.Scrub
-	(*HeartbeatReply)(nil),      // 12: sextant.metadata.v1.HeartbeatReply
-	(*Node)(nil),                // 13: sextant.metadata.v1.Node
-	(*ListNodesRequest)(nil),    // 14: sextant.metadata.v1.ListNodesRequest
-	(*ListNodesReply)(nil),      // 15: sextant.metadata.v1.ListNodesReply
-	(*SetNodeStateRequest)(nil), // 16: sextant.metadata.v1.SetNodeStateRequest
-	(*SetNodeStateReply)(nil),   // 17: sextant.metadata.v1.SetNodeStateReply
-	(*ScrubNodeRequest)(nil),    // 18: sextant.metadata.v1.ScrubNodeRequest
-	(*ScrubNodeReply)(nil),      // 19: sextant.metadata.v1.ScrubNodeReply
-	(*Volume)(nil),              // 20: sextant.metadata.v1.Volume
-	(*CreateVolumeRequest)(nil), // 21: sextant.metadata.v1.CreateVolumeRequest
-	(*VolumeReply)(nil),         // 22: sextant.metadata.v1.VolumeReply
-	(*ListVolumesRequest)(nil),  // 23: sextant.metadata.v1.ListVolumesRequest
-	(*ListVolumesReply)(nil),    // 24: sextant.metadata.v1.ListVolumesReply
-	(*GetVolumeRequest)(nil),    // 25: sextant.metadata.v1.GetVolumeRequest
-	(*ResizeVolumeRequest)(nil), // 26: sextant.metadata.v1.ResizeVolumeRequest
-	(*DeleteVolumeRequest)(nil), // 27: sextant.metadata.v1.DeleteVolumeRequest
-	(*DeleteVolumeReply)(nil),   // 28: sextant.metadata.v1.DeleteVolumeReply
-	(*OpenVolumeRequest)(nil),   // 29: sextant.metadata.v1.OpenVolumeRequest
-	(*OpenVolumeReply)(nil),     // 30: sextant.metadata.v1.OpenVolumeReply
-	(*OpenDoneRequest)(nil),     // 31: sextant.metadata.v1.OpenDoneRequest
-	(*OpenDoneReply)(nil),       // 32: sextant.metadata.v1.OpenDoneReply
-	(*CloseVolumeRequest)(nil),  // 33: sextant.metadata.v1.CloseVolumeRequest
-	(*CloseVolumeReply)(nil),    // 34: sextant.metadata.v1.CloseVolumeReply
-	(*SegmentHealth)(nil),       // 35: sextant.metadata.v1.SegmentHealth
-	(*RenewLeaseRequest)(nil),   // 36: sextant.metadata.v1.RenewLeaseRequest
-	(*RenewLeaseReply)(nil),     // 37: sextant.metadata.v1.RenewLeaseReply
-	(*NodeRef)(nil),             // 38: sextant.metadata.v1.NodeRef
-	(*Segment)(nil),             // 39: sextant.metadata.v1.Segment
-	(*QuorumSet)(nil),           // 40: sextant.metadata.v1.QuorumSet
-	(*PG)(nil),                  // 41: sextant.metadata.v1.PG
-	(*EnsurePGRequest)(nil),     // 42: sextant.metadata.v1.EnsurePGRequest
-	(*ListPGsRequest)(nil),      // 43: sextant.metadata.v1.ListPGsRequest
-	(*PGsReply)(nil),            // 44: sextant.metadata.v1.PGsReply
-	(*Member)(nil),              // 45: sextant.metadata.v1.Member
-	(*ClusterInfoRequest)(nil),  // 46: sextant.metadata.v1.ClusterInfoRequest
-	(*ClusterInfoReply)(nil),    // 47: sextant.metadata.v1.ClusterInfoReply
-	(*JoinRequest)(nil),         // 48: sextant.metadata.v1.JoinRequest
-	(*JoinReply)(nil),           // 49: sextant.metadata.v1.JoinReply
-	(*RemoveMemberRequest)(nil), // 50: sextant.metadata.v1.RemoveMemberRequest
-	(*RemoveMemberReply)(nil),   // 51: sextant.metadata.v1.RemoveMemberReply
-	(*Problem)(nil),             // 52: sextant.metadata.v1.Problem
-	(*VolumeStatus)(nil),        // 53: sextant.metadata.v1.VolumeStatus
-	(*DamageReport)(nil),        // 54: sextant.metadata.v1.DamageReport
-	(*StatusRequest)(nil),       // 55: sextant.metadata.v1.StatusRequest
-	(*StatusReply)(nil),         // 56: sextant.metadata.v1.StatusReply
-	nil,                         // 57: sextant.metadata.v1.RenewLeaseRequest.CountersEntry
-	nil,                         // 58: sextant.metadata.v1.VolumeStatus.CountersEntry
+	(ErrorKind)(0),                // 0: sextant.metadata.v1.ErrorKind
+	(NodeState)(0),                // 1: sextant.metadata.v1.NodeState
+	(OpenState)(0),                // 2: sextant.metadata.v1.OpenState
+	(SegmentState)(0),             // 3: sextant.metadata.v1.SegmentState
+	(*ErrorDetail)(nil),           // 4: sextant.metadata.v1.ErrorDetail
+	(*RegisterNodeRequest)(nil),   // 5: sextant.metadata.v1.RegisterNodeRequest
+	(*RegisterNodeReply)(nil),     // 6: sextant.metadata.v1.RegisterNodeReply
+	(*SegmentRef)(nil),            // 7: sextant.metadata.v1.SegmentRef
+	(*SegmentReport)(nil),         // 8: sextant.metadata.v1.SegmentReport
+	(*HeartbeatRequest)(nil),      // 9: sextant.metadata.v1.HeartbeatRequest
+	(*DiskHealth)(nil),            // 10: sextant.metadata.v1.DiskHealth
+	(*Scrub)(nil),                 // 11: sextant.metadata.v1.Scrub
+	(*HeartbeatReply)(nil),        // 12: sextant.metadata.v1.HeartbeatReply
+	(*Node)(nil),                  // 13: sextant.metadata.v1.Node
+	(*ListNodesRequest)(nil),      // 14: sextant.metadata.v1.ListNodesRequest
+	(*ListNodesReply)(nil),        // 15: sextant.metadata.v1.ListNodesReply
+	(*SetNodeStateRequest)(nil),   // 16: sextant.metadata.v1.SetNodeStateRequest
+	(*SetNodeStateReply)(nil),     // 17: sextant.metadata.v1.SetNodeStateReply
+	(*ScrubNodeRequest)(nil),      // 18: sextant.metadata.v1.ScrubNodeRequest
+	(*ScrubNodeReply)(nil),        // 19: sextant.metadata.v1.ScrubNodeReply
+	(*Volume)(nil),                // 20: sextant.metadata.v1.Volume
+	(*CreateVolumeRequest)(nil),   // 21: sextant.metadata.v1.CreateVolumeRequest
+	(*VolumeReply)(nil),           // 22: sextant.metadata.v1.VolumeReply
+	(*ListVolumesRequest)(nil),    // 23: sextant.metadata.v1.ListVolumesRequest
+	(*ListVolumesReply)(nil),      // 24: sextant.metadata.v1.ListVolumesReply
+	(*GetVolumeRequest)(nil),      // 25: sextant.metadata.v1.GetVolumeRequest
+	(*ResizeVolumeRequest)(nil),   // 26: sextant.metadata.v1.ResizeVolumeRequest
+	(*DeleteVolumeRequest)(nil),   // 27: sextant.metadata.v1.DeleteVolumeRequest
+	(*DeleteVolumeReply)(nil),     // 28: sextant.metadata.v1.DeleteVolumeReply
+	(*OpenVolumeRequest)(nil),     // 29: sextant.metadata.v1.OpenVolumeRequest
+	(*OpenVolumeReply)(nil),       // 30: sextant.metadata.v1.OpenVolumeReply
+	(*OpenDoneRequest)(nil),       // 31: sextant.metadata.v1.OpenDoneRequest
+	(*OpenDoneReply)(nil),         // 32: sextant.metadata.v1.OpenDoneReply
+	(*CloseVolumeRequest)(nil),    // 33: sextant.metadata.v1.CloseVolumeRequest
+	(*CloseVolumeReply)(nil),      // 34: sextant.metadata.v1.CloseVolumeReply
+	(*SegmentHealth)(nil),         // 35: sextant.metadata.v1.SegmentHealth
+	(*RenewLeaseRequest)(nil),     // 36: sextant.metadata.v1.RenewLeaseRequest
+	(*PGMembership)(nil),          // 37: sextant.metadata.v1.PGMembership
+	(*RenewLeaseReply)(nil),       // 38: sextant.metadata.v1.RenewLeaseReply
+	(*NodeRef)(nil),               // 39: sextant.metadata.v1.NodeRef
+	(*Segment)(nil),               // 40: sextant.metadata.v1.Segment
+	(*QuorumSet)(nil),             // 41: sextant.metadata.v1.QuorumSet
+	(*PG)(nil),                    // 42: sextant.metadata.v1.PG
+	(*EnsurePGRequest)(nil),       // 43: sextant.metadata.v1.EnsurePGRequest
+	(*ListPGsRequest)(nil),        // 44: sextant.metadata.v1.ListPGsRequest
+	(*PGsReply)(nil),              // 45: sextant.metadata.v1.PGsReply
+	(*ReplaceSegmentRequest)(nil), // 46: sextant.metadata.v1.ReplaceSegmentRequest
+	(*ChangeRequest)(nil),         // 47: sextant.metadata.v1.ChangeRequest
+	(*Member)(nil),                // 48: sextant.metadata.v1.Member
+	(*ClusterInfoRequest)(nil),    // 49: sextant.metadata.v1.ClusterInfoRequest
+	(*ClusterInfoReply)(nil),      // 50: sextant.metadata.v1.ClusterInfoReply
+	(*JoinRequest)(nil),           // 51: sextant.metadata.v1.JoinRequest
+	(*JoinReply)(nil),             // 52: sextant.metadata.v1.JoinReply
+	(*RemoveMemberRequest)(nil),   // 53: sextant.metadata.v1.RemoveMemberRequest
+	(*RemoveMemberReply)(nil),     // 54: sextant.metadata.v1.RemoveMemberReply
+	(*Problem)(nil),               // 55: sextant.metadata.v1.Problem
+	(*VolumeStatus)(nil),          // 56: sextant.metadata.v1.VolumeStatus
+	(*PGChange)(nil),              // 57: sextant.metadata.v1.PGChange
+	(*DamageReport)(nil),          // 58: sextant.metadata.v1.DamageReport
+	(*StatusRequest)(nil),         // 59: sextant.metadata.v1.StatusRequest
+	(*StatusReply)(nil),           // 60: sextant.metadata.v1.StatusReply
+	nil,                           // 61: sextant.metadata.v1.RenewLeaseRequest.CountersEntry
+	nil,                           // 62: sextant.metadata.v1.VolumeStatus.CountersEntry
 }
 var file_metadata_metadatapb_api_proto_depIdxs = []int32{
 	0,  // 0: sextant.metadata.v1.ErrorDetail.kind:type_name -> sextant.metadata.v1.ErrorKind
@@ -4154,67 +4511,78 @@ var file_metadata_metadatapb_api_proto_depIdxs = []int32{
 	20, // 15: sextant.metadata.v1.OpenVolumeReply.volume:type_name -> sextant.metadata.v1.Volume
 	3,  // 16: sextant.metadata.v1.SegmentHealth.state:type_name -> sextant.metadata.v1.SegmentState
 	35, // 17: sextant.metadata.v1.RenewLeaseRequest.unhealthy:type_name -> sextant.metadata.v1.SegmentHealth
-	57, // 18: sextant.metadata.v1.RenewLeaseRequest.counters:type_name -> sextant.metadata.v1.RenewLeaseRequest.CountersEntry
-	39, // 19: sextant.metadata.v1.PG.segments:type_name -> sextant.metadata.v1.Segment
-	40, // 20: sextant.metadata.v1.PG.sets:type_name -> sextant.metadata.v1.QuorumSet
-	38, // 21: sextant.metadata.v1.PGsReply.nodes:type_name -> sextant.metadata.v1.NodeRef
-	41, // 22: sextant.metadata.v1.PGsReply.pgs:type_name -> sextant.metadata.v1.PG
-	45, // 23: sextant.metadata.v1.ClusterInfoReply.members:type_name -> sextant.metadata.v1.Member
-	45, // 24: sextant.metadata.v1.JoinRequest.member:type_name -> sextant.metadata.v1.Member
-	20, // 25: sextant.metadata.v1.VolumeStatus.volume:type_name -> sextant.metadata.v1.Volume
-	35, // 26: sextant.metadata.v1.VolumeStatus.unhealthy:type_name -> sextant.metadata.v1.SegmentHealth
-	58, // 27: sextant.metadata.v1.VolumeStatus.counters:type_name -> sextant.metadata.v1.VolumeStatus.CountersEntry
-	8,  // 28: sextant.metadata.v1.DamageReport.segment:type_name -> sextant.metadata.v1.SegmentReport
-	45, // 29: sextant.metadata.v1.StatusReply.members:type_name -> sextant.metadata.v1.Member
-	13, // 30: sextant.metadata.v1.StatusReply.nodes:type_name -> sextant.metadata.v1.Node
-	53, // 31: sextant.metadata.v1.StatusReply.volumes:type_name -> sextant.metadata.v1.VolumeStatus
-	54, // 32: sextant.metadata.v1.StatusReply.damage:type_name -> sextant.metadata.v1.DamageReport
-	52, // 33: sextant.metadata.v1.StatusReply.problems:type_name -> sextant.metadata.v1.Problem
-	5,  // 34: sextant.metadata.v1.Metadata.RegisterNode:input_type -> sextant.metadata.v1.RegisterNodeRequest
-	9,  // 35: sextant.metadata.v1.Metadata.Heartbeat:input_type -> sextant.metadata.v1.HeartbeatRequest
-	14, // 36: sextant.metadata.v1.Metadata.ListNodes:input_type -> sextant.metadata.v1.ListNodesRequest
-	16, // 37: sextant.metadata.v1.Metadata.SetNodeState:input_type -> sextant.metadata.v1.SetNodeStateRequest
-	18, // 38: sextant.metadata.v1.Metadata.ScrubNode:input_type -> sextant.metadata.v1.ScrubNodeRequest
-	21, // 39: sextant.metadata.v1.Metadata.CreateVolume:input_type -> sextant.metadata.v1.CreateVolumeRequest
-	23, // 40: sextant.metadata.v1.Metadata.ListVolumes:input_type -> sextant.metadata.v1.ListVolumesRequest
-	25, // 41: sextant.metadata.v1.Metadata.GetVolume:input_type -> sextant.metadata.v1.GetVolumeRequest
-	26, // 42: sextant.metadata.v1.Metadata.ResizeVolume:input_type -> sextant.metadata.v1.ResizeVolumeRequest
-	27, // 43: sextant.metadata.v1.Metadata.DeleteVolume:input_type -> sextant.metadata.v1.DeleteVolumeRequest
-	29, // 44: sextant.metadata.v1.Metadata.OpenVolume:input_type -> sextant.metadata.v1.OpenVolumeRequest
-	31, // 45: sextant.metadata.v1.Metadata.OpenDone:input_type -> sextant.metadata.v1.OpenDoneRequest
-	33, // 46: sextant.metadata.v1.Metadata.CloseVolume:input_type -> sextant.metadata.v1.CloseVolumeRequest
-	36, // 47: sextant.metadata.v1.Metadata.RenewLease:input_type -> sextant.metadata.v1.RenewLeaseRequest
-	42, // 48: sextant.metadata.v1.Metadata.EnsurePG:input_type -> sextant.metadata.v1.EnsurePGRequest
-	43, // 49: sextant.metadata.v1.Metadata.ListPGs:input_type -> sextant.metadata.v1.ListPGsRequest
-	55, // 50: sextant.metadata.v1.Metadata.Status:input_type -> sextant.metadata.v1.StatusRequest
-	46, // 51: sextant.metadata.v1.Metadata.ClusterInfo:input_type -> sextant.metadata.v1.ClusterInfoRequest
-	48, // 52: sextant.metadata.v1.Metadata.Join:input_type -> sextant.metadata.v1.JoinRequest
-	50, // 53: sextant.metadata.v1.Metadata.RemoveMember:input_type -> sextant.metadata.v1.RemoveMemberRequest
-	6,  // 54: sextant.metadata.v1.Metadata.RegisterNode:output_type -> sextant.metadata.v1.RegisterNodeReply
-	12, // 55: sextant.metadata.v1.Metadata.Heartbeat:output_type -> sextant.metadata.v1.HeartbeatReply
-	15, // 56: sextant.metadata.v1.Metadata.ListNodes:output_type -> sextant.metadata.v1.ListNodesReply
-	17, // 57: sextant.metadata.v1.Metadata.SetNodeState:output_type -> sextant.metadata.v1.SetNodeStateReply
-	19, // 58: sextant.metadata.v1.Metadata.ScrubNode:output_type -> sextant.metadata.v1.ScrubNodeReply
-	22, // 59: sextant.metadata.v1.Metadata.CreateVolume:output_type -> sextant.metadata.v1.VolumeReply
-	24, // 60: sextant.metadata.v1.Metadata.ListVolumes:output_type -> sextant.metadata.v1.ListVolumesReply
-	22, // 61: sextant.metadata.v1.Metadata.GetVolume:output_type -> sextant.metadata.v1.VolumeReply
-	22, // 62: sextant.metadata.v1.Metadata.ResizeVolume:output_type -> sextant.metadata.v1.VolumeReply
-	28, // 63: sextant.metadata.v1.Metadata.DeleteVolume:output_type -> sextant.metadata.v1.DeleteVolumeReply
-	30, // 64: sextant.metadata.v1.Metadata.OpenVolume:output_type -> sextant.metadata.v1.OpenVolumeReply
-	32, // 65: sextant.metadata.v1.Metadata.OpenDone:output_type -> sextant.metadata.v1.OpenDoneReply
-	34, // 66: sextant.metadata.v1.Metadata.CloseVolume:output_type -> sextant.metadata.v1.CloseVolumeReply
-	37, // 67: sextant.metadata.v1.Metadata.RenewLease:output_type -> sextant.metadata.v1.RenewLeaseReply
-	44, // 68: sextant.metadata.v1.Metadata.EnsurePG:output_type -> sextant.metadata.v1.PGsReply
-	44, // 69: sextant.metadata.v1.Metadata.ListPGs:output_type -> sextant.metadata.v1.PGsReply
-	56, // 70: sextant.metadata.v1.Metadata.Status:output_type -> sextant.metadata.v1.StatusReply
-	47, // 71: sextant.metadata.v1.Metadata.ClusterInfo:output_type -> sextant.metadata.v1.ClusterInfoReply
-	49, // 72: sextant.metadata.v1.Metadata.Join:output_type -> sextant.metadata.v1.JoinReply
-	51, // 73: sextant.metadata.v1.Metadata.RemoveMember:output_type -> sextant.metadata.v1.RemoveMemberReply
-	54, // [54:74] is the sub-list for method output_type
-	34, // [34:54] is the sub-list for method input_type
-	34, // [34:34] is the sub-list for extension type_name
-	34, // [34:34] is the sub-list for extension extendee
-	0,  // [0:34] is the sub-list for field type_name
+	61, // 18: sextant.metadata.v1.RenewLeaseRequest.counters:type_name -> sextant.metadata.v1.RenewLeaseRequest.CountersEntry
+	37, // 19: sextant.metadata.v1.RenewLeaseRequest.changing:type_name -> sextant.metadata.v1.PGMembership
+	37, // 20: sextant.metadata.v1.RenewLeaseReply.changing:type_name -> sextant.metadata.v1.PGMembership
+	40, // 21: sextant.metadata.v1.PG.segments:type_name -> sextant.metadata.v1.Segment
+	41, // 22: sextant.metadata.v1.PG.sets:type_name -> sextant.metadata.v1.QuorumSet
+	39, // 23: sextant.metadata.v1.PGsReply.nodes:type_name -> sextant.metadata.v1.NodeRef
+	42, // 24: sextant.metadata.v1.PGsReply.pgs:type_name -> sextant.metadata.v1.PG
+	48, // 25: sextant.metadata.v1.ClusterInfoReply.members:type_name -> sextant.metadata.v1.Member
+	48, // 26: sextant.metadata.v1.JoinRequest.member:type_name -> sextant.metadata.v1.Member
+	20, // 27: sextant.metadata.v1.VolumeStatus.volume:type_name -> sextant.metadata.v1.Volume
+	35, // 28: sextant.metadata.v1.VolumeStatus.unhealthy:type_name -> sextant.metadata.v1.SegmentHealth
+	62, // 29: sextant.metadata.v1.VolumeStatus.counters:type_name -> sextant.metadata.v1.VolumeStatus.CountersEntry
+	57, // 30: sextant.metadata.v1.VolumeStatus.changes:type_name -> sextant.metadata.v1.PGChange
+	8,  // 31: sextant.metadata.v1.DamageReport.segment:type_name -> sextant.metadata.v1.SegmentReport
+	48, // 32: sextant.metadata.v1.StatusReply.members:type_name -> sextant.metadata.v1.Member
+	13, // 33: sextant.metadata.v1.StatusReply.nodes:type_name -> sextant.metadata.v1.Node
+	56, // 34: sextant.metadata.v1.StatusReply.volumes:type_name -> sextant.metadata.v1.VolumeStatus
+	58, // 35: sextant.metadata.v1.StatusReply.damage:type_name -> sextant.metadata.v1.DamageReport
+	55, // 36: sextant.metadata.v1.StatusReply.problems:type_name -> sextant.metadata.v1.Problem
+	5,  // 37: sextant.metadata.v1.Metadata.RegisterNode:input_type -> sextant.metadata.v1.RegisterNodeRequest
+	9,  // 38: sextant.metadata.v1.Metadata.Heartbeat:input_type -> sextant.metadata.v1.HeartbeatRequest
+	14, // 39: sextant.metadata.v1.Metadata.ListNodes:input_type -> sextant.metadata.v1.ListNodesRequest
+	16, // 40: sextant.metadata.v1.Metadata.SetNodeState:input_type -> sextant.metadata.v1.SetNodeStateRequest
+	18, // 41: sextant.metadata.v1.Metadata.ScrubNode:input_type -> sextant.metadata.v1.ScrubNodeRequest
+	21, // 42: sextant.metadata.v1.Metadata.CreateVolume:input_type -> sextant.metadata.v1.CreateVolumeRequest
+	23, // 43: sextant.metadata.v1.Metadata.ListVolumes:input_type -> sextant.metadata.v1.ListVolumesRequest
+	25, // 44: sextant.metadata.v1.Metadata.GetVolume:input_type -> sextant.metadata.v1.GetVolumeRequest
+	26, // 45: sextant.metadata.v1.Metadata.ResizeVolume:input_type -> sextant.metadata.v1.ResizeVolumeRequest
+	27, // 46: sextant.metadata.v1.Metadata.DeleteVolume:input_type -> sextant.metadata.v1.DeleteVolumeRequest
+	29, // 47: sextant.metadata.v1.Metadata.OpenVolume:input_type -> sextant.metadata.v1.OpenVolumeRequest
+	31, // 48: sextant.metadata.v1.Metadata.OpenDone:input_type -> sextant.metadata.v1.OpenDoneRequest
+	33, // 49: sextant.metadata.v1.Metadata.CloseVolume:input_type -> sextant.metadata.v1.CloseVolumeRequest
+	36, // 50: sextant.metadata.v1.Metadata.RenewLease:input_type -> sextant.metadata.v1.RenewLeaseRequest
+	43, // 51: sextant.metadata.v1.Metadata.EnsurePG:input_type -> sextant.metadata.v1.EnsurePGRequest
+	44, // 52: sextant.metadata.v1.Metadata.ListPGs:input_type -> sextant.metadata.v1.ListPGsRequest
+	46, // 53: sextant.metadata.v1.Metadata.ReplaceSegment:input_type -> sextant.metadata.v1.ReplaceSegmentRequest
+	47, // 54: sextant.metadata.v1.Metadata.MarkHydrated:input_type -> sextant.metadata.v1.ChangeRequest
+	47, // 55: sextant.metadata.v1.Metadata.FinishChange:input_type -> sextant.metadata.v1.ChangeRequest
+	47, // 56: sextant.metadata.v1.Metadata.CancelChange:input_type -> sextant.metadata.v1.ChangeRequest
+	59, // 57: sextant.metadata.v1.Metadata.Status:input_type -> sextant.metadata.v1.StatusRequest
+	49, // 58: sextant.metadata.v1.Metadata.ClusterInfo:input_type -> sextant.metadata.v1.ClusterInfoRequest
+	51, // 59: sextant.metadata.v1.Metadata.Join:input_type -> sextant.metadata.v1.JoinRequest
+	53, // 60: sextant.metadata.v1.Metadata.RemoveMember:input_type -> sextant.metadata.v1.RemoveMemberRequest
+	6,  // 61: sextant.metadata.v1.Metadata.RegisterNode:output_type -> sextant.metadata.v1.RegisterNodeReply
+	12, // 62: sextant.metadata.v1.Metadata.Heartbeat:output_type -> sextant.metadata.v1.HeartbeatReply
+	15, // 63: sextant.metadata.v1.Metadata.ListNodes:output_type -> sextant.metadata.v1.ListNodesReply
+	17, // 64: sextant.metadata.v1.Metadata.SetNodeState:output_type -> sextant.metadata.v1.SetNodeStateReply
+	19, // 65: sextant.metadata.v1.Metadata.ScrubNode:output_type -> sextant.metadata.v1.ScrubNodeReply
+	22, // 66: sextant.metadata.v1.Metadata.CreateVolume:output_type -> sextant.metadata.v1.VolumeReply
+	24, // 67: sextant.metadata.v1.Metadata.ListVolumes:output_type -> sextant.metadata.v1.ListVolumesReply
+	22, // 68: sextant.metadata.v1.Metadata.GetVolume:output_type -> sextant.metadata.v1.VolumeReply
+	22, // 69: sextant.metadata.v1.Metadata.ResizeVolume:output_type -> sextant.metadata.v1.VolumeReply
+	28, // 70: sextant.metadata.v1.Metadata.DeleteVolume:output_type -> sextant.metadata.v1.DeleteVolumeReply
+	30, // 71: sextant.metadata.v1.Metadata.OpenVolume:output_type -> sextant.metadata.v1.OpenVolumeReply
+	32, // 72: sextant.metadata.v1.Metadata.OpenDone:output_type -> sextant.metadata.v1.OpenDoneReply
+	34, // 73: sextant.metadata.v1.Metadata.CloseVolume:output_type -> sextant.metadata.v1.CloseVolumeReply
+	38, // 74: sextant.metadata.v1.Metadata.RenewLease:output_type -> sextant.metadata.v1.RenewLeaseReply
+	45, // 75: sextant.metadata.v1.Metadata.EnsurePG:output_type -> sextant.metadata.v1.PGsReply
+	45, // 76: sextant.metadata.v1.Metadata.ListPGs:output_type -> sextant.metadata.v1.PGsReply
+	45, // 77: sextant.metadata.v1.Metadata.ReplaceSegment:output_type -> sextant.metadata.v1.PGsReply
+	45, // 78: sextant.metadata.v1.Metadata.MarkHydrated:output_type -> sextant.metadata.v1.PGsReply
+	45, // 79: sextant.metadata.v1.Metadata.FinishChange:output_type -> sextant.metadata.v1.PGsReply
+	45, // 80: sextant.metadata.v1.Metadata.CancelChange:output_type -> sextant.metadata.v1.PGsReply
+	60, // 81: sextant.metadata.v1.Metadata.Status:output_type -> sextant.metadata.v1.StatusReply
+	50, // 82: sextant.metadata.v1.Metadata.ClusterInfo:output_type -> sextant.metadata.v1.ClusterInfoReply
+	52, // 83: sextant.metadata.v1.Metadata.Join:output_type -> sextant.metadata.v1.JoinReply
+	54, // 84: sextant.metadata.v1.Metadata.RemoveMember:output_type -> sextant.metadata.v1.RemoveMemberReply
+	61, // [61:85] is the sub-list for method output_type
+	37, // [37:61] is the sub-list for method input_type
+	37, // [37:37] is the sub-list for extension type_name
+	37, // [37:37] is the sub-list for extension extendee
+	0,  // [0:37] is the sub-list for field type_name
 }
 
 func init() { file_metadata_metadatapb_api_proto_init() }
@@ -4228,7 +4596,7 @@ func file_metadata_metadatapb_api_proto_init() {
 			GoPackagePath: reflect.TypeOf(x{}).PkgPath(),
 			RawDescriptor: unsafe.Slice(unsafe.StringData(file_metadata_metadatapb_api_proto_rawDesc), len(file_metadata_metadatapb_api_proto_rawDesc)),
 			NumEnums:      4,
-			NumMessages:   55,
+			NumMessages:   59,
 			NumExtensions: 0,
 			NumServices:   1,
 		},

@@ -29,26 +29,30 @@ import (
 const _ = grpc.SupportPackageIsVersion9
 
 const (
-	Metadata_RegisterNode_FullMethodName = "/sextant.metadata.v1.Metadata/RegisterNode"
-	Metadata_Heartbeat_FullMethodName    = "/sextant.metadata.v1.Metadata/Heartbeat"
-	Metadata_ListNodes_FullMethodName    = "/sextant.metadata.v1.Metadata/ListNodes"
-	Metadata_SetNodeState_FullMethodName = "/sextant.metadata.v1.Metadata/SetNodeState"
-	Metadata_ScrubNode_FullMethodName    = "/sextant.metadata.v1.Metadata/ScrubNode"
-	Metadata_CreateVolume_FullMethodName = "/sextant.metadata.v1.Metadata/CreateVolume"
-	Metadata_ListVolumes_FullMethodName  = "/sextant.metadata.v1.Metadata/ListVolumes"
-	Metadata_GetVolume_FullMethodName    = "/sextant.metadata.v1.Metadata/GetVolume"
-	Metadata_ResizeVolume_FullMethodName = "/sextant.metadata.v1.Metadata/ResizeVolume"
-	Metadata_DeleteVolume_FullMethodName = "/sextant.metadata.v1.Metadata/DeleteVolume"
-	Metadata_OpenVolume_FullMethodName   = "/sextant.metadata.v1.Metadata/OpenVolume"
-	Metadata_OpenDone_FullMethodName     = "/sextant.metadata.v1.Metadata/OpenDone"
-	Metadata_CloseVolume_FullMethodName  = "/sextant.metadata.v1.Metadata/CloseVolume"
-	Metadata_RenewLease_FullMethodName   = "/sextant.metadata.v1.Metadata/RenewLease"
-	Metadata_EnsurePG_FullMethodName     = "/sextant.metadata.v1.Metadata/EnsurePG"
-	Metadata_ListPGs_FullMethodName      = "/sextant.metadata.v1.Metadata/ListPGs"
-	Metadata_Status_FullMethodName       = "/sextant.metadata.v1.Metadata/Status"
-	Metadata_ClusterInfo_FullMethodName  = "/sextant.metadata.v1.Metadata/ClusterInfo"
-	Metadata_Join_FullMethodName         = "/sextant.metadata.v1.Metadata/Join"
-	Metadata_RemoveMember_FullMethodName = "/sextant.metadata.v1.Metadata/RemoveMember"
+	Metadata_RegisterNode_FullMethodName   = "/sextant.metadata.v1.Metadata/RegisterNode"
+	Metadata_Heartbeat_FullMethodName      = "/sextant.metadata.v1.Metadata/Heartbeat"
+	Metadata_ListNodes_FullMethodName      = "/sextant.metadata.v1.Metadata/ListNodes"
+	Metadata_SetNodeState_FullMethodName   = "/sextant.metadata.v1.Metadata/SetNodeState"
+	Metadata_ScrubNode_FullMethodName      = "/sextant.metadata.v1.Metadata/ScrubNode"
+	Metadata_CreateVolume_FullMethodName   = "/sextant.metadata.v1.Metadata/CreateVolume"
+	Metadata_ListVolumes_FullMethodName    = "/sextant.metadata.v1.Metadata/ListVolumes"
+	Metadata_GetVolume_FullMethodName      = "/sextant.metadata.v1.Metadata/GetVolume"
+	Metadata_ResizeVolume_FullMethodName   = "/sextant.metadata.v1.Metadata/ResizeVolume"
+	Metadata_DeleteVolume_FullMethodName   = "/sextant.metadata.v1.Metadata/DeleteVolume"
+	Metadata_OpenVolume_FullMethodName     = "/sextant.metadata.v1.Metadata/OpenVolume"
+	Metadata_OpenDone_FullMethodName       = "/sextant.metadata.v1.Metadata/OpenDone"
+	Metadata_CloseVolume_FullMethodName    = "/sextant.metadata.v1.Metadata/CloseVolume"
+	Metadata_RenewLease_FullMethodName     = "/sextant.metadata.v1.Metadata/RenewLease"
+	Metadata_EnsurePG_FullMethodName       = "/sextant.metadata.v1.Metadata/EnsurePG"
+	Metadata_ListPGs_FullMethodName        = "/sextant.metadata.v1.Metadata/ListPGs"
+	Metadata_ReplaceSegment_FullMethodName = "/sextant.metadata.v1.Metadata/ReplaceSegment"
+	Metadata_MarkHydrated_FullMethodName   = "/sextant.metadata.v1.Metadata/MarkHydrated"
+	Metadata_FinishChange_FullMethodName   = "/sextant.metadata.v1.Metadata/FinishChange"
+	Metadata_CancelChange_FullMethodName   = "/sextant.metadata.v1.Metadata/CancelChange"
+	Metadata_Status_FullMethodName         = "/sextant.metadata.v1.Metadata/Status"
+	Metadata_ClusterInfo_FullMethodName    = "/sextant.metadata.v1.Metadata/ClusterInfo"
+	Metadata_Join_FullMethodName           = "/sextant.metadata.v1.Metadata/Join"
+	Metadata_RemoveMember_FullMethodName   = "/sextant.metadata.v1.Metadata/RemoveMember"
 )
 
 // MetadataClient is the client API for Metadata service.
@@ -75,6 +79,11 @@ type MetadataClient interface {
 	// Protection groups.
 	EnsurePG(ctx context.Context, in *EnsurePGRequest, opts ...grpc.CallOption) (*PGsReply, error)
 	ListPGs(ctx context.Context, in *ListPGsRequest, opts ...grpc.CallOption) (*PGsReply, error)
+	// Changes of a group's segments (R23 to R26).
+	ReplaceSegment(ctx context.Context, in *ReplaceSegmentRequest, opts ...grpc.CallOption) (*PGsReply, error)
+	MarkHydrated(ctx context.Context, in *ChangeRequest, opts ...grpc.CallOption) (*PGsReply, error)
+	FinishChange(ctx context.Context, in *ChangeRequest, opts ...grpc.CallOption) (*PGsReply, error)
+	CancelChange(ctx context.Context, in *ChangeRequest, opts ...grpc.CallOption) (*PGsReply, error)
 	// The cluster.
 	Status(ctx context.Context, in *StatusRequest, opts ...grpc.CallOption) (*StatusReply, error)
 	ClusterInfo(ctx context.Context, in *ClusterInfoRequest, opts ...grpc.CallOption) (*ClusterInfoReply, error)
@@ -250,6 +259,46 @@ func (c *metadataClient) ListPGs(ctx context.Context, in *ListPGsRequest, opts .
 	return out, nil
 }
 
+func (c *metadataClient) ReplaceSegment(ctx context.Context, in *ReplaceSegmentRequest, opts ...grpc.CallOption) (*PGsReply, error) {
+	cOpts := append([]grpc.CallOption{grpc.StaticMethod()}, opts...)
+	out := new(PGsReply)
+	err := c.cc.Invoke(ctx, Metadata_ReplaceSegment_FullMethodName, in, out, cOpts...)
+	if err != nil {
+		return nil, err
+	}
+	return out, nil
+}
+
+func (c *metadataClient) MarkHydrated(ctx context.Context, in *ChangeRequest, opts ...grpc.CallOption) (*PGsReply, error) {
+	cOpts := append([]grpc.CallOption{grpc.StaticMethod()}, opts...)
+	out := new(PGsReply)
+	err := c.cc.Invoke(ctx, Metadata_MarkHydrated_FullMethodName, in, out, cOpts...)
+	if err != nil {
+		return nil, err
+	}
+	return out, nil
+}
+
+func (c *metadataClient) FinishChange(ctx context.Context, in *ChangeRequest, opts ...grpc.CallOption) (*PGsReply, error) {
+	cOpts := append([]grpc.CallOption{grpc.StaticMethod()}, opts...)
+	out := new(PGsReply)
+	err := c.cc.Invoke(ctx, Metadata_FinishChange_FullMethodName, in, out, cOpts...)
+	if err != nil {
+		return nil, err
+	}
+	return out, nil
+}
+
+func (c *metadataClient) CancelChange(ctx context.Context, in *ChangeRequest, opts ...grpc.CallOption) (*PGsReply, error) {
+	cOpts := append([]grpc.CallOption{grpc.StaticMethod()}, opts...)
+	out := new(PGsReply)
+	err := c.cc.Invoke(ctx, Metadata_CancelChange_FullMethodName, in, out, cOpts...)
+	if err != nil {
+		return nil, err
+	}
+	return out, nil
+}
+
 func (c *metadataClient) Status(ctx context.Context, in *StatusRequest, opts ...grpc.CallOption) (*StatusReply, error) {
 	cOpts := append([]grpc.CallOption{grpc.StaticMethod()}, opts...)
 	out := new(StatusReply)
@@ -314,6 +363,11 @@ type MetadataServer interface {
 	// Protection groups.
 	EnsurePG(context.Context, *EnsurePGRequest) (*PGsReply, error)
 	ListPGs(context.Context, *ListPGsRequest) (*PGsReply, error)
+	// Changes of a group's segments (R23 to R26).
+	ReplaceSegment(context.Context, *ReplaceSegmentRequest) (*PGsReply, error)
+	MarkHydrated(context.Context, *ChangeRequest) (*PGsReply, error)
+	FinishChange(context.Context, *ChangeRequest) (*PGsReply, error)
+	CancelChange(context.Context, *ChangeRequest) (*PGsReply, error)
 	// The cluster.
 	Status(context.Context, *StatusRequest) (*StatusReply, error)
 	ClusterInfo(context.Context, *ClusterInfoRequest) (*ClusterInfoReply, error)
@@ -376,6 +430,18 @@ func (UnimplementedMetadataServer) EnsurePG(context.Context, *EnsurePGRequest) (
 }
 func (UnimplementedMetadataServer) ListPGs(context.Context, *ListPGsRequest) (*PGsReply, error) {
 	return nil, status.Error(codes.Unimplemented, "method ListPGs not implemented")
+}
+func (UnimplementedMetadataServer) ReplaceSegment(context.Context, *ReplaceSegmentRequest) (*PGsReply, error) {
+	return nil, status.Error(codes.Unimplemented, "method ReplaceSegment not implemented")
+}
+func (UnimplementedMetadataServer) MarkHydrated(context.Context, *ChangeRequest) (*PGsReply, error) {
+	return nil, status.Error(codes.Unimplemented, "method MarkHydrated not implemented")
+}
+func (UnimplementedMetadataServer) FinishChange(context.Context, *ChangeRequest) (*PGsReply, error) {
+	return nil, status.Error(codes.Unimplemented, "method FinishChange not implemented")
+}
+func (UnimplementedMetadataServer) CancelChange(context.Context, *ChangeRequest) (*PGsReply, error) {
+	return nil, status.Error(codes.Unimplemented, "method CancelChange not implemented")
 }
 func (UnimplementedMetadataServer) Status(context.Context, *StatusRequest) (*StatusReply, error) {
 	return nil, status.Error(codes.Unimplemented, "method Status not implemented")
@@ -698,6 +764,78 @@ func _Metadata_ListPGs_Handler(srv interface{}, ctx context.Context, dec func(in
 	return interceptor(ctx, in, info, handler)
 }
 
+func _Metadata_ReplaceSegment_Handler(srv interface{}, ctx context.Context, dec func(interface{}) error, interceptor grpc.UnaryServerInterceptor) (interface{}, error) {
+	in := new(ReplaceSegmentRequest)
+	if err := dec(in); err != nil {
+		return nil, err
+	}
+	if interceptor == nil {
+		return srv.(MetadataServer).ReplaceSegment(ctx, in)
+	}
+	info := &grpc.UnaryServerInfo{
+		Server:     srv,
+		FullMethod: Metadata_ReplaceSegment_FullMethodName,
+	}
+	handler := func(ctx context.Context, req interface{}) (interface{}, error) {
+		return srv.(MetadataServer).ReplaceSegment(ctx, req.(*ReplaceSegmentRequest))
+	}
+	return interceptor(ctx, in, info, handler)
+}
+
+func _Metadata_MarkHydrated_Handler(srv interface{}, ctx context.Context, dec func(interface{}) error, interceptor grpc.UnaryServerInterceptor) (interface{}, error) {
+	in := new(ChangeRequest)
+	if err := dec(in); err != nil {
+		return nil, err
+	}
+	if interceptor == nil {
+		return srv.(MetadataServer).MarkHydrated(ctx, in)
+	}
+	info := &grpc.UnaryServerInfo{
+		Server:     srv,
+		FullMethod: Metadata_MarkHydrated_FullMethodName,
+	}
+	handler := func(ctx context.Context, req interface{}) (interface{}, error) {
+		return srv.(MetadataServer).MarkHydrated(ctx, req.(*ChangeRequest))
+	}
+	return interceptor(ctx, in, info, handler)
+}
+
+func _Metadata_FinishChange_Handler(srv interface{}, ctx context.Context, dec func(interface{}) error, interceptor grpc.UnaryServerInterceptor) (interface{}, error) {
+	in := new(ChangeRequest)
+	if err := dec(in); err != nil {
+		return nil, err
+	}
+	if interceptor == nil {
+		return srv.(MetadataServer).FinishChange(ctx, in)
+	}
+	info := &grpc.UnaryServerInfo{
+		Server:     srv,
+		FullMethod: Metadata_FinishChange_FullMethodName,
+	}
+	handler := func(ctx context.Context, req interface{}) (interface{}, error) {
+		return srv.(MetadataServer).FinishChange(ctx, req.(*ChangeRequest))
+	}
+	return interceptor(ctx, in, info, handler)
+}
+
+func _Metadata_CancelChange_Handler(srv interface{}, ctx context.Context, dec func(interface{}) error, interceptor grpc.UnaryServerInterceptor) (interface{}, error) {
+	in := new(ChangeRequest)
+	if err := dec(in); err != nil {
+		return nil, err
+	}
+	if interceptor == nil {
+		return srv.(MetadataServer).CancelChange(ctx, in)
+	}
+	info := &grpc.UnaryServerInfo{
+		Server:     srv,
+		FullMethod: Metadata_CancelChange_FullMethodName,
+	}
+	handler := func(ctx context.Context, req interface{}) (interface{}, error) {
+		return srv.(MetadataServer).CancelChange(ctx, req.(*ChangeRequest))
+	}
+	return interceptor(ctx, in, info, handler)
+}
+
 func _Metadata_Status_Handler(srv interface{}, ctx context.Context, dec func(interface{}) error, interceptor grpc.UnaryServerInterceptor) (interface{}, error) {
 	in := new(StatusRequest)
 	if err := dec(in); err != nil {
@@ -840,6 +978,22 @@ var Metadata_ServiceDesc = grpc.ServiceDesc{
 		{
 			MethodName: "ListPGs",
 			Handler:    _Metadata_ListPGs_Handler,
+		},
+		{
+			MethodName: "ReplaceSegment",
+			Handler:    _Metadata_ReplaceSegment_Handler,
+		},
+		{
+			MethodName: "MarkHydrated",
+			Handler:    _Metadata_MarkHydrated_Handler,
+		},
+		{
+			MethodName: "FinishChange",
+			Handler:    _Metadata_FinishChange_Handler,
+		},
+		{
+			MethodName: "CancelChange",
+			Handler:    _Metadata_CancelChange_Handler,
 		},
 		{
 			MethodName: "Status",

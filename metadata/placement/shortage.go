@@ -17,6 +17,7 @@ const listedMax = 6
 const (
 	isDown   = "is down"
 	isFailed = "has a failed disk"
+	isFull   = "is too full"
 )
 
 // unusable says why a node takes no new segment, or nothing. A node that is
@@ -26,7 +27,7 @@ func unusable(n metadata.Node) string {
 	case n.State != metadata.NodeActive:
 		return "is " + n.State.String()
 	case n.Capacity == 0 || n.Used/FullPercent >= n.Capacity/100: // divided, so that nothing overflows
-		return "is too full"
+		return isFull
 	case !n.Up:
 		return isDown
 	case n.Health.Failed != "":

@@ -15,6 +15,7 @@ import (
 // Bounds of a status: what goes beyond is counted, not listed.
 const (
 	statusUnhealthyMax = 64 // of each volume
+	statusChangesMax   = 64 // of each volume
 	statusDamageMax    = 1024
 )
 
@@ -132,8 +133,11 @@ func (n *Node) status() metadata.Status {
 	st := metadata.Status{Cluster: n.id.cluster, Members: n.members(), Nodes: n.nodes(false)}
 	st.Damage = n.soft.damage(st.Nodes, statusDamageMax)
 	for _, v := range n.volumes() {
-		unhealthy, counters := n.soft.reported(v)
-		st.Volumes = append(st.Volumes, metadata.VolumeStatus{Volume: v, Unhealthy: unhealthy, UnhealthyTotal: len(unhealthy), Counters: counters})
+		vs := metadata.VolumeStatus{Volume: v}
+		vs.Unhealthy, vs.Counters = n.soft.reported(v)
+		vs.UnhealthyTotal = len(vs.Unhealthy)
+		n.fsm.view(func(s *state.State) { vs.Changes, vs.ChangesTotal = s.Changes(v.ID, statusChangesMax) })
+		st.Volumes = append(st.Volumes, vs)
 	}
 	st.Problems = Problems(st, n.soft.young())
 	for i := range st.Volumes { // problems are found in the whole

@@ -86,10 +86,12 @@ func (s *server) RenewLease(ctx context.Context, req *pb.RenewLeaseRequest) (*pb
 		return nil, err
 	}
 	var v metadata.Volume
+	var changing []metadata.PGMembership
 	s.fsm.view(func(st *state.State) {
 		if err = st.CheckOwner(r.Volume, r.Epoch); err != nil {
 			return
 		}
+		changing = st.Changing(r.Volume, r.Changing)
 		v, err = st.Volume(r.Volume.String())
 		for i := range r.Unhealthy {
 			h := &r.Unhealthy[i]
@@ -103,5 +105,9 @@ func (s *server) RenewLease(ctx context.Context, req *pb.RenewLeaseRequest) (*pb
 		return nil, block.Errorf(block.Mismatch, "volume %s: epoch %d belongs to gateway %s, not %s", v.Name, r.Epoch, v.Gateway, r.Gateway)
 	}
 	s.soft.grant(t, v.ID, lease{gateway: r.Gateway, epoch: r.Epoch, unhealthy: r.Unhealthy, counters: r.Counters})
-	return &pb.RenewLeaseReply{Size: uint64(v.Geometry.Size), Version: uint64(v.Version)}, nil
+	reply := &pb.RenewLeaseReply{Size: uint64(v.Geometry.Size), Version: uint64(v.Version)}
+	for _, m := range changing {
+		reply.Changing = append(reply.Changing, metadata.MembershipToPB(m))
+	}
+	return reply, nil
 }

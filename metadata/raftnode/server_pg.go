@@ -68,7 +68,7 @@ func (s *server) ensureOnce(ctx context.Context, id block.VolumeID, epoch block.
 	defer done()
 	command := &pb.PlacePG{Volume: metadata.IDToPB(id), Epoch: uint32(epoch), Pg: uint32(index)}
 	for _, node := range chosen {
-		command.Segments = append(command.Segments, &pb.PlacedSegment{Id: metadata.IDToPB(newSegmentID()), Node: string(node)})
+		command.Segments = append(command.Segments, &pb.PlacedSegment{Id: metadata.IDToPB(metadata.NewSegmentID()), Node: string(node)})
 	}
 	r, err := s.propose(ctx, &pb.Command{Body: &pb.Command_PlacePg{PlacePg: command}})
 	return r.PG, err

@@ -2,7 +2,6 @@ package raftnode
 
 import (
 	"context"
-	"crypto/rand"
 	"errors"
 	"net"
 	"syscall"
@@ -52,13 +51,6 @@ func (n *Node) listenRaft() (net.Listener, error) {
 }
 
 func newClusterID() block.ClusterID { return block.ClusterID(metadata.NewVolumeID()) }
-
-func newSegmentID() (id block.SegmentID) {
-	rand.Read(id[:])          // never fails (crypto/rand)
-	id[6] = id[6]&0x0f | 0x40 // an RFC 9562 UUID of version 4
-	id[8] = id[8]&0x3f | 0x80
-	return id
-}
 
 // askCluster asks the members at addrs which cluster they are.
 func askCluster(ctx context.Context, addrs []string) (block.ClusterID, error) {

@@ -18,7 +18,8 @@ type Result struct {
 	Volume metadata.Volume
 	// CleanHandover after OpenVolume (R14).
 	CleanHandover bool
-	// PG after PlacePG: what is placed, by this command or before.
+	// PG after PlacePG: what is placed, by this command or before; after a
+	// change of a group: what is in force.
 	PG metadata.PGConfig
 }
 
@@ -84,6 +85,14 @@ func (s *State) dispatch(c *pb.Command) Result {
 		return s.placePG(b.PlacePg)
 	case *pb.Command_ForgetSegments:
 		return Result{Err: s.forgetSegments(b.ForgetSegments)}
+	case *pb.Command_BeginReplace:
+		return s.beginReplace(b.BeginReplace)
+	case *pb.Command_MarkHydrated:
+		return s.markHydrated(b.MarkHydrated)
+	case *pb.Command_FinishChange:
+		return s.finishChange(b.FinishChange)
+	case *pb.Command_CancelChange:
+		return s.cancelChange(b.CancelChange)
 	}
 	return Result{Err: block.Errorf(block.Version, "a metadata command of an unknown type: install a newer Sextant")}
 }

@@ -17,8 +17,11 @@
 //     never goes back (R28, trap T13).
 //   - A volume's epoch goes up by one with each opening and never otherwise
 //     (R4). Only the current epoch's owner places groups or closes.
-//   - The segments of a group are on distinct nodes, spread over zones as
-//     Spread says when they are placed.
+//   - The segments of each quorum set are on distinct nodes, spread over zones
+//     as Spread says when they are placed.
+//   - A group's segments change through two quorum sets in force, one change
+//     at a time, never while its volume is being recovered (R23, R25); see
+//     change.go.
 //
 // Goroutines: none. A State is not safe for concurrent use; its owner,
 // metadata/raftnode, guards it.

@@ -56,7 +56,7 @@ func (s *State) chosenSegments(v *volume, chosen []*pb.PlacedSegment) ([]segment
 		return nil, block.Errorf(block.Invalid, "volume %s has %d copies, %d were placed", v.name, v.quorum.Copies, len(chosen))
 	}
 	segments := make([]segment, 0, len(chosen))
-	inZone := make(map[block.Zone]int)
+	var zones []block.Zone
 	for _, c := range chosen {
 		id, err := metadata.IDFromPB[block.SegmentID]("segment", c.GetId())
 		if err != nil {
@@ -71,21 +71,17 @@ func (s *State) chosenSegments(v *volume, chosen []*pb.PlacedSegment) ([]segment
 			return nil, block.Errorf(block.Invalid, "volume %s: two segments of one group have the same id or are on the same node %s", v.name, n.id)
 		}
 		segments = append(segments, segment{id: id, node: n.number, born: v.epoch, hydrated: true})
-		inZone[n.zone]++
+		zones = append(zones, n.zone)
 	}
-	var spread []int
-	for _, count := range inZone {
-		spread = append(spread, count)
-	}
-	slices.SortFunc(spread, func(a, b int) int { return b - a })
-	if !slices.Equal(spread, Spread(v.quorum.Copies)) {
-		return nil, block.Errorf(block.Stale, "volume %s: segments are spread %v over zones, not %v", v.name, spread, Spread(v.quorum.Copies))
+	if !WellSpread(zones) {
+		return nil, block.Errorf(block.Stale, "volume %s: segments in zones %v are not spread %v", v.name, zones, Spread(v.quorum.Copies))
 	}
 	return segments, nil
 }
 
 // forgetSegments notes that a node has dropped segments of volumes that are
-// being deleted. What is not such a segment is passed over.
+// being deleted, or that have left their groups. What is not such a segment is
+// passed over.
 func (s *State) forgetSegments(c *pb.ForgetSegments) error {
 	n := s.nodes[block.NodeID(c.GetNode())]
 	if n == nil {
@@ -103,23 +99,29 @@ func (s *State) forgetSegments(c *pb.ForgetSegments) error {
 		gone[r.Volume][r.Segment] = true
 	}
 	for id, ids := range gone { // volumes do not touch each other: any order gives the same
-		if v := s.volumes[id]; v != nil && v.deleting {
-			s.forget(v, n, func(seg segment) bool { return ids[seg.id] })
+		if v := s.volumes[id]; v != nil {
+			s.forget(v, n, func(id block.SegmentID) bool { return ids[id] })
 		}
 	}
 	return nil
 }
 
-// forget takes the segments on n that match out of a volume being deleted,
-// then groups without segments, then the volume without groups.
-func (s *State) forget(v *volume, n *node, match func(segment) bool) {
+// forget takes the segments on n that match off the list of those departed,
+// and out of a volume being deleted, then groups without segments, then the
+// volume without groups.
+func (s *State) forget(v *volume, n *node, match func(block.SegmentID) bool) {
+	s.forgetDeparted(v, n, match)
+	if !v.deleting {
+		return
+	}
 	before := len(v.pgs)
 	v.pgs = slices.DeleteFunc(v.pgs, func(g *group) bool {
 		had := len(g.segments)
-		g.segments = slices.DeleteFunc(g.segments, func(seg segment) bool { return seg.node == n.number && match(seg) })
+		g.segments = slices.DeleteFunc(g.segments, func(seg segment) bool { return seg.node == n.number && match(seg.id) })
 		if lost := had - len(g.segments); lost > 0 {
 			n.segments -= lost
 			g.sets = nil // a group that is being deleted has no quorums
+			v.noteChanging(g)
 		}
 		return len(g.segments) == 0
 	})

@@ -124,21 +124,21 @@ func (s *State) setNodeState(c *pb.SetNodeState) error {
 }
 
 // removeNode is refused while a volume that lives has a segment there;
-// segments of volumes being deleted are forgotten with the node.
+// segments that departed, or of volumes being deleted, are forgotten with the
+// node.
 func (s *State) removeNode(n *node) error {
 	doomed := 0
 	for _, v := range s.volumes {
+		doomed += v.departedFrom(n.number)
 		if v.deleting {
 			doomed += v.segmentsOn(n.number)
 		}
 	}
 	if held := n.segments - doomed; held > 0 {
-		return block.Errorf(block.Held, "node %s holds %d segments, which do not move yet: delete their volumes first", n.id, held)
+		return block.Errorf(block.Held, "node %s holds %d segments: replace them on other nodes, or delete their volumes, first", n.id, held)
 	}
 	for _, v := range s.volumes {
-		if v.deleting {
-			s.forget(v, n, func(segment) bool { return true })
-		}
+		s.forget(v, n, func(block.SegmentID) bool { return true })
 	}
 	n.state, n.address = metadata.NodeRemoved, ""
 	s.forgetOldTombstones()

@@ -206,6 +206,25 @@ func (l *loader) volume(r *pb.VolumeRecord) error {
 	if !v.deleting {
 		l.s.names[v.name] = v
 	}
+	return l.departed(v, r.GetDeparted())
+}
+
+func (l *loader) departed(v *volume, records []*pb.Departed) error {
+	if len(records) > maxDeparted {
+		return block.Errorf(block.Corrupt, "volume %s: %d segments departed, more than %d", v.id, len(records), maxDeparted)
+	}
+	for _, r := range records {
+		id, err := metadata.IDFromPB[block.SegmentID]("segment", r.GetId())
+		if err != nil {
+			return err
+		}
+		n := l.s.numbers[r.GetNode()]
+		if n == nil {
+			return block.Errorf(block.Corrupt, "volume %s: segment %s departed from node number %d, which does not exist", v.id, id, r.GetNode())
+		}
+		n.segments++
+		v.departed = append(v.departed, departed{pg: block.PGIndex(r.GetPg()), id: id, node: n.number})
+	}
 	return nil
 }
 
@@ -243,6 +262,7 @@ func (l *loader) group(r *pb.PGRecord) error {
 		g.sets = append(g.sets, members)
 	}
 	v.pgs = append(v.pgs, g)
+	v.noteChanging(g)
 	l.s.groups++
 	return nil
 }

@@ -124,12 +124,16 @@ func (n *node) record() *pb.NodeRecord {
 }
 
 func (v *volume) record() *pb.VolumeRecord {
-	return &pb.VolumeRecord{
+	r := &pb.VolumeRecord{
 		Id: metadata.IDToPB(v.id), Name: v.name, Size: uint64(v.geometry.Size), PgSize: uint64(v.geometry.PGSize),
 		Copies: uint32(v.quorum.Copies), WriteQuorum: uint32(v.quorum.Write), ReadQuorum: uint32(v.quorum.Read),
 		Epoch: uint32(v.epoch), Gateway: string(v.gateway), Description: v.description, OpenState: pb.OpenState(v.open),
 		Clean: v.clean, CreatedNs: v.createdNs, Deleting: v.deleting, Version: v.version,
 	}
+	for _, d := range v.departed {
+		r.Departed = append(r.Departed, &pb.Departed{Pg: uint32(d.pg), Id: metadata.IDToPB(d.id), Node: d.node})
+	}
+	return r
 }
 
 func (g *group) record() *pb.PGRecord {

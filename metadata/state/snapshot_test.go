@@ -147,7 +147,7 @@ func TestNewerSnapshotIsRefused(t *testing.T) {
 }
 
 func TestSnapshotPrologueIsPinned(t *testing.T) {
-	if got, want := snapshotOf(t, state.New())[:12], "SXMETAST\x01\x00\x00\x00"; string(got) != want {
+	if got, want := snapshotOf(t, state.New())[:12], "SXMETAST\x02\x00\x00\x00"; string(got) != want {
 		t.Fatalf("a snapshot begins with %q, not %q", got, want)
 	}
 }

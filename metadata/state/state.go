@@ -9,7 +9,9 @@ import (
 // instead of guessing.
 //
 //	1: first.
-const Version = 1
+//	2: changes of a group's segments: the commands BeginReplace, MarkHydrated,
+//	   FinishChange and CancelChange, and VolumeRecord.departed.
+const Version = 2
 
 // Bounds of what is kept, beside those of package metadata.
 const (
@@ -54,7 +56,7 @@ type node struct {
 	capacity block.ByteCount
 	session  metadata.Session
 	state    metadata.NodeState
-	segments int // placed here; Invariant: counts them in all volumes
+	segments int // placed here, or departed and not dropped; Invariant: counts them in all volumes
 }
 
 // volume is a virtual disk.
@@ -72,10 +74,14 @@ type volume struct {
 	deleting    bool
 	version     uint64
 	pgs         []*group // by index, ascending
+	// changing are the groups with two quorum sets, ascending; derived.
+	changing []block.PGIndex
+	// departed have left their groups and are to be dropped, oldest first.
+	departed []departed
 }
 
 // group is a protection group. Sets is nil for the usual case: one set of
-// all segments.
+// all segments. While a segment is replaced there are two, the old one first.
 type group struct {
 	index      block.PGIndex
 	membership block.MembershipEpoch

@@ -147,8 +147,9 @@ func (s *State) viewGroup(g *group) metadata.PGConfig {
 	return pg
 }
 
-// Doomed are up to limit segments of volumes being deleted that a node still
-// has to drop. The cost is that of the groups being deleted.
+// Doomed are up to limit segments that a node still has to drop: those that
+// departed, and those of volumes being deleted. The cost is that of what
+// departed and of the groups being deleted.
 func (s *State) Doomed(id block.NodeID, limit int) []metadata.SegmentRef {
 	n := s.nodes[id]
 	if n == nil || n.segments == 0 {
@@ -156,6 +157,14 @@ func (s *State) Doomed(id block.NodeID, limit int) []metadata.SegmentRef {
 	}
 	var doomed []metadata.SegmentRef
 	for _, v := range s.volumes {
+		for _, d := range v.departed {
+			if len(doomed) == limit {
+				return doomed
+			}
+			if d.node == n.number {
+				doomed = append(doomed, metadata.SegmentRef{Volume: v.id, PG: d.pg, Segment: d.id})
+			}
+		}
 		if !v.deleting {
 			continue
 		}

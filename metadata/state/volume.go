@@ -93,7 +93,7 @@ func (s *State) deleteVolume(c *pb.DeleteVolume) error {
 }
 
 func (s *State) vanishIfEmpty(v *volume) {
-	if v.deleting && len(v.pgs) == 0 {
+	if v.deleting && len(v.pgs) == 0 && len(v.departed) == 0 {
 		delete(s.volumes, v.id)
 	}
 }

@@ -1,0 +1,49 @@
+package state
+
+import (
+	"slices"
+
+	"github.com/sextantdisk/sextant/internal/block"
+	"github.com/sextantdisk/sextant/metadata"
+)
+
+// Changing are the groups of which the volume's writer, who knows those under
+// way, may not know the configuration: those that change, and those known that
+// are at another membership epoch. A volume that does not exist has none.
+func (s *State) Changing(id block.VolumeID, known []metadata.PGMembership) []metadata.PGMembership {
+	v := s.volumes[id]
+	if v == nil {
+		return nil
+	}
+	var out []metadata.PGMembership
+	for _, i := range v.changing {
+		at, _ := slices.BinarySearchFunc(v.pgs, i, byIndex)
+		out = append(out, metadata.PGMembership{PG: i, Membership: v.pgs[at].membership})
+	}
+	for _, k := range known {
+		at, placed := slices.BinarySearchFunc(v.pgs, k.PG, byIndex)
+		if placed && !v.pgs[at].joint() && v.pgs[at].membership != k.Membership {
+			out = append(out, metadata.PGMembership{PG: k.PG, Membership: v.pgs[at].membership})
+		}
+	}
+	return out
+}
+
+// Changes are up to limit changes of a volume that are under way, and how many
+// there are.
+func (s *State) Changes(id block.VolumeID, limit int) (changes []metadata.PGChange, total int) {
+	v := s.volumes[id]
+	if v == nil {
+		return nil, 0
+	}
+	for _, i := range v.changing[:min(limit, len(v.changing))] {
+		at, _ := slices.BinarySearchFunc(v.pgs, i, byIndex)
+		pg := s.viewGroup(v.pgs[at])
+		leaving, _ := pg.Leaving()
+		joining, _ := pg.Joining()
+		changes = append(changes, metadata.PGChange{
+			PG: i, Leaving: leaving.ID, LeavingNode: leaving.Node, Joining: joining.ID, JoiningNode: joining.Node, Hydrated: joining.Hydrated,
+		})
+	}
+	return changes, len(v.changing)
+}
