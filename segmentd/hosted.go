@@ -51,7 +51,7 @@ func (h *hosted) answer(to block.VolumeEpoch, stamp wire.Stamp) (wire.Ack, *wire
 	h.mu.Lock()
 	defer h.mu.Unlock()
 	return h.mu.core.Answer(to, segment.Log{
-		SCL: st.SCL, Floor: st.Floor, Head: st.Head, Unlinked: st.Pending, Full: h.room.full.Load(),
+		SCL: st.SCL, Floor: st.Floor, Head: st.Head, Unlinked: st.Pending, Member: segment.MemberIn(st.Config), Full: h.room.full.Load(),
 	}, stamp, h.catching.Load())
 }
 

@@ -194,7 +194,7 @@ func (n *node) admit(c *conn, id *wire.Identity, p wire.Progress, es []entry) {
 }
 
 func (n *node) answer(to block.VolumeEpoch, stamp wire.Stamp) any {
-	a, refuse := n.core.Answer(to, segment.Log{SCL: n.chain.SCL(), Floor: n.chain.Floor(), Head: n.chain.Head(), Unlinked: n.chain.Pending()}, stamp, n.catching)
+	a, refuse := n.core.Answer(to, segment.Log{SCL: n.chain.SCL(), Floor: n.chain.Floor(), Head: n.chain.Head(), Unlinked: n.chain.Pending(), Member: n.disk.meta.Member}, stamp, n.catching)
 	if refuse != nil {
 		return refuse
 	}

@@ -168,15 +168,19 @@ type Log struct {
 	SCL, Floor, Head block.LSN
 	// Unlinked counts records above the floor that do not link yet.
 	Unlinked int
+	// Member is the membership epoch of the last configuration in the log.
+	Member block.MembershipEpoch
 	// Full: the log is short of space for data.
 	Full bool
 }
 
 // Answer is the segment's word to the writer of epoch to about where it stands
 // (R6), after all that is to be answered is durable. All that log tells must be
-// durable, too. If a higher epoch was promised meanwhile the writer is told
-// that instead: its successor's fence has its place behind what it wrote, and
-// counts it; it must not count it itself (trap T4).
+// durable, too: the membership epoch as well, for a change of the membership is
+// finished on the word that it is installed (R26). If a higher epoch was
+// promised meanwhile the writer is told that instead: its successor's fence has
+// its place behind what it wrote, and counts it; it must not count it itself
+// (trap T4).
 func (c *Core) Answer(to block.VolumeEpoch, log Log, stamp wire.Stamp, catchingUp bool) (wire.Ack, *wire.Refuse) {
 	if to < c.promised {
 		return wire.Ack{}, c.fenced(to)
@@ -184,7 +188,7 @@ func (c *Core) Answer(to block.VolumeEpoch, log Log, stamp wire.Stamp, catchingU
 	return wire.Ack{
 		Identity: wire.Identity{
 			Cluster: c.meta.Cluster, Volume: c.meta.Volume, Segment: c.id, PG: c.meta.PG,
-			Epoch: c.promised, Member: c.meta.Member,
+			Epoch: c.promised, Member: log.Member,
 		},
 		SCL:   log.SCL,
 		Floor: log.Floor,

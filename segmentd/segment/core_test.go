@@ -197,7 +197,7 @@ func TestDamageEndsWhenComplete(t *testing.T) {
 func TestR6AckSaysWhatTheLogSays(t *testing.T) {
 	lsn := block.MakeLSN
 	c := promised(5)
-	a := said(t, c, Log{SCL: lsn(5, 8), Floor: lsn(5, 2), Head: lsn(5, 8)}, 77, false)
+	a := said(t, c, Log{SCL: lsn(5, 8), Floor: lsn(5, 2), Head: lsn(5, 8), Member: place.Member}, 77, false)
 	want := wire.Ack{Identity: *says(5), SCL: lsn(5, 8), Floor: lsn(5, 2), Stamp: 77}
 	if a != want {
 		t.Fatalf("ack %+v, want %+v", a, want)

@@ -75,6 +75,14 @@ func DecodeMeta(b []byte) (Meta, error) {
 	}, nil
 }
 
+// MemberIn is the membership epoch in what Encode wrote, 0 if it is not that.
+func MemberIn(config []byte) block.MembershipEpoch {
+	if len(config) != metaSize {
+		return 0
+	}
+	return block.MembershipEpoch(binary.LittleEndian.Uint32(config[40:]))
+}
+
 // NewMeta is the place of a segment that a message asks to be made: born in
 // the epoch of that message.
 func NewMeta(id *wire.Identity) Meta {

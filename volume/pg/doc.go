@@ -19,6 +19,8 @@
 //     lease may last (R14).
 //   - Nothing is served before EPOCH_OPEN is on a write quorum (§2.5).
 //   - A machine that has seen a higher epoch is dead for good (R3).
+//   - While the membership changes both sets count (R25); the new one alone is
+//     offered only with the proof of R26 (change.go).
 //   - What is not committed stays in the ring; what is committed stays as
 //     long as somebody lacks it, up to the ring's limit (R5).
 //

@@ -11,14 +11,15 @@ type InputKind uint8
 
 // The inputs of a machine.
 const (
-	Start   InputKind = iota + 1 // open the group
-	Up                           // the connection to Member is up
-	Down                         // the connection to Member is gone
-	Acked                        // Member sent Ack
-	Refused                      // Member sent Refuse
-	Issue                        // a client wants Record written
-	Collect                      // send off what was issued
-	Tick                         // time passed
+	Start       InputKind = iota + 1 // open the group
+	Up                               // the connection to Member is up
+	Down                             // the connection to Member is gone
+	Acked                            // Member sent Ack
+	Refused                          // Member sent Refuse
+	Issue                            // a client wants Record written
+	Collect                          // send off what was issued
+	Tick                             // time passed
+	Reconfigure                      // the metadata service has decided Config
 )
 
 // Input is one thing that happened. Which fields count depends on the kind.
@@ -28,6 +29,9 @@ type Input struct {
 	Ack    *wire.Ack
 	Refuse *wire.Refuse
 	Record *Record
+	// Config follows the present one (quorum.Config.Adopt). It is passed over
+	// unless MayReconfigure.
+	Config *quorum.Config
 }
 
 // SendKind tells which message is to be sent.
@@ -68,6 +72,9 @@ type Effects struct {
 	Readable bool
 	// Fenced: a successor with this epoch has the volume; all is over (R3).
 	Fenced block.VolumeEpoch
+	// Outdated: a member knows a newer configuration than the machine: it is
+	// to be read from the metadata service (R27).
+	Outdated bool
 	// Stuck: this opening cannot be finished; the volume must be opened
 	// anew, with a higher epoch.
 	Stuck bool
@@ -105,6 +112,8 @@ func (m *Machine) Step(now Time, in Input) *Effects {
 		m.collect(now)
 	case Tick:
 		m.tick(now)
+	case Reconfigure:
+		m.reconfigure(now, in.Config)
 	}
 	return &m.fx
 }

@@ -99,6 +99,7 @@ type Machine struct {
 	cfg     Config
 	phase   Phase
 	members []member
+	present quorum.Votes // those that are in a set
 
 	point  block.LSN // X: where the recovery found the end of the log
 	donors quorum.Votes
@@ -106,8 +107,10 @@ type Machine struct {
 	tail   block.LSN // last LSN issued
 	issued block.ByteCount
 
-	committed block.LSN // PGCL
-	waiting   []*Record // arrived before Open
+	committed block.LSN    // PGCL
+	installed quorum.Votes // who has the configuration in force on disk, while it is joint
+	syncPoint block.LSN    // P* of rule R26, or 0
+	waiting   []*Record    // arrived before Open
 	ring      ring
 	reads     readPoints
 
@@ -124,12 +127,17 @@ type Machine struct {
 
 // New makes the machine of one group; all its members are down.
 func New(cfg Config) *Machine {
-	m := &Machine{cfg: cfg, members: make([]member, len(cfg.Quorum.Segments)), stuckAt: never}
+	m := &Machine{cfg: cfg, members: make([]member, len(cfg.Quorum.Segments)), present: cfg.Quorum.Members(), stuckAt: never}
 	for i := range m.members {
-		m.members[i] = member{heard: longAgo, spoken: longAgo, asked: longAgo, reason: "no connection"}
+		m.members[i] = newMember()
 	}
 	m.ring.limit = RingLimit
 	return m
+}
+
+// newMember is a member of which nothing is known yet.
+func newMember() member {
+	return member{heard: longAgo, spoken: longAgo, asked: longAgo, reason: "no connection"}
 }
 
 const (

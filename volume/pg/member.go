@@ -132,6 +132,7 @@ func (m *Machine) acked(now Time, i quorum.Member, a *wire.Ack) {
 			m.settle(now, i, a, joined)
 		}
 		m.advance(now)
+		m.noteInstalled(i, a)
 	}
 }
 
@@ -239,6 +240,7 @@ func (m *Machine) refused(now Time, i quorum.Member, r *wire.Refuse) {
 		m.die(r.Epoch)
 		return
 	}
+	m.fx.Outdated = m.outdated(r)
 	mb := &m.members[i]
 	if mb.state == Unreachable {
 		return

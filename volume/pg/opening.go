@@ -171,7 +171,9 @@ func (m *Machine) trim() {
 	}
 	all := m.committed
 	for i := range m.members {
-		all = min(all, m.members[i].scl)
+		if m.present.Has(quorum.Member(i)) {
+			all = min(all, m.members[i].scl)
+		}
 	}
 	for m.ring.len() > 0 {
 		r := m.ring.at(0)

@@ -2,6 +2,7 @@ package pg
 
 import (
 	"github.com/sextantdisk/sextant/internal/block"
+	"github.com/sextantdisk/sextant/volume/quorum"
 	"github.com/sextantdisk/sextant/wire"
 )
 
@@ -45,7 +46,7 @@ func (m *Machine) NeedsTick() bool {
 		case Unreachable:
 			continue
 		case Streaming:
-			if mb.told < m.committed || mb.full {
+			if mb.told < m.committed || mb.full || m.cfg.Quorum.Joint() && !m.installed.Has(quorum.Member(i)) {
 				return true
 			}
 		default:

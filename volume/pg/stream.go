@@ -107,7 +107,8 @@ func (m *Machine) tickMember(now Time, i quorum.Member) {
 	if mb.state < Streaming || mb.state == Refusing || now-mb.spoken < PingEvery {
 		return
 	}
-	if now-m.active < ActiveFor || mb.told < m.floor() || mb.full && now-mb.spoken >= RetryEvery {
+	installs := m.cfg.Quorum.Joint() && !m.installed.Has(i)
+	if installs || now-m.active < ActiveFor || mb.told < m.floor() || mb.full && now-mb.spoken >= RetryEvery {
 		m.send(now, Send{Kind: SendPing, Member: i})
 	}
 }

@@ -14,10 +14,11 @@ type Member int
 
 // Config is the membership of a protection group: its segments, and the sets
 // of them that each need a quorum. There is one set, and more while a segment
-// is being replaced (joint quorums: SIGMOD 2018 §4.1, rule R25).
+// is being replaced (joint quorums: SIGMOD 2018 §4.1, rule R25), the old set
+// first.
 type Config struct {
 	Epoch    block.MembershipEpoch
-	Segments []block.SegmentID // by Member
+	Segments []block.SegmentID // by Member; zero: the number is free
 	Sets     [][]Member
 	// Write and Read are the quorums within each set: 4 and 3 of 6.
 	Write, Read int
@@ -63,20 +64,34 @@ func (v Votes) Add(m Member) Votes { return v | 1<<m }
 // Has reports whether m is in v.
 func (v Votes) Has(m Member) bool { return v&(1<<m) != 0 }
 
+// of counts the members of a set that are in v.
+func (v Votes) of(set []Member) (n int) {
+	for _, m := range set {
+		if v.Has(m) {
+			n++
+		}
+	}
+	return n
+}
+
 // Reaches reports whether v holds at least n members of every set.
 func (c *Config) Reaches(v Votes, n int) bool {
 	for _, set := range c.Sets {
-		k := 0
-		for _, m := range set {
-			if v.Has(m) {
-				k++
-			}
-		}
-		if k < n {
+		if v.of(set) < n {
 			return false
 		}
 	}
 	return true
+}
+
+// reachesOne reports whether v holds at least n members of some set.
+func (c *Config) reachesOne(v Votes, n int) bool {
+	for _, set := range c.Sets {
+		if v.of(set) >= n {
+			return true
+		}
+	}
+	return false
 }
 
 // All reports whether v holds every member of every set.

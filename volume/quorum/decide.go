@@ -44,11 +44,17 @@ type Answer struct {
 
 // Recover decides from the answers to a fence (protocol §2.5 steps 3 and 4).
 // ok is true when a read quorum of every set is fenced and a read quorum of
-// every set may be counted for data; point is then the highest SCL of those,
-// and donors are the members that have it. Damaged and unhydrated members
+// one set may be counted for data; point is then the highest SCL of those who
+// may, and donors are the members that have it. Damaged and unhydrated members
 // count for the fence only. It must be the highest, not the lowest: an
 // acknowledged record is on a write quorum, of which every read quorum has at
 // least one member (trap T2).
+//
+// One set is enough for data, while the membership changes (R25): a record that
+// was acknowledged with both sets has a write quorum in each. One that was
+// acknowledged with the old set alone is found in the old set; and in the new
+// one, because of three that are not unhydrated either all are of the old set,
+// or one is the segment that joins and has all of these records.
 func (c *Config) Recover(answers []Answer) (point block.LSN, donors Votes, ok bool) {
 	var fenced, data Votes
 	for _, a := range answers {
@@ -64,7 +70,7 @@ func (c *Config) Recover(answers []Answer) (point block.LSN, donors Votes, ok bo
 			donors = donors.Add(a.Member)
 		}
 	}
-	if !c.Reaches(fenced, c.Read) || !c.Reaches(data, c.Read) {
+	if !c.Reaches(fenced, c.Read) || !c.reachesOne(data, c.Read) {
 		return 0, 0, false
 	}
 	return point, donors, true

@@ -1,0 +1,114 @@
+package pg
+
+import (
+	"github.com/sextantdisk/sextant/internal/block"
+	"github.com/sextantdisk/sextant/volume/quorum"
+	"github.com/sextantdisk/sextant/wire"
+)
+
+// A group's segments change while it is written to (R23 to R27). The metadata
+// service decides each configuration; the machine is told (Reconfigure) and
+// counts with it from then on. With two sets in force:
+//
+//	told ──3 of the old set have installed it──▶ sync point P* known
+//	     ──who joins has everything up to P*──▶ Caught: to be marked hydrated
+//	     ──4 of the new set, too──▶ MayFinish: the new set may stay alone
+//
+// The machine proves, its shell proposes.
+
+// MayReconfigure reports whether the machine can take a new configuration now:
+// it serves, and no writer before this one can still read from a segment that
+// the new configuration may lack (R14).
+func (m *Machine) MayReconfigure() bool { return m.LeaseSettled() }
+
+// Change is how far a change of the segments has come, as far as this writer
+// can prove.
+type Change struct {
+	// Joint: two sets are in force.
+	Joint bool
+	// Point is P* of rule R26, 0 while it is not known.
+	Point block.LSN
+	// Caught: the segment that joins has everything up to Point, and is not
+	// marked hydrated yet.
+	Caught bool
+	// MayFinish: the new set may be left alone in force.
+	MayFinish bool
+}
+
+// Change tells how far the change under way has come.
+func (m *Machine) Change() Change {
+	q := m.cfg.Quorum
+	c := Change{Joint: q.Joint(), Point: m.syncPoint}
+	if !c.Joint || !m.MayReconfigure() || m.syncPoint == 0 {
+		return c
+	}
+	c.Caught = len(q.Unhydrated) > 0 && q.Caught(m.syncPoint, m.sclOf)
+	c.MayFinish = q.MayFinish(m.syncPoint, m.sclOf)
+	return c
+}
+
+// reconfigure takes the configuration that the metadata service has decided.
+// What is committed stays committed, whatever the new sets say (R27).
+func (m *Machine) reconfigure(now Time, next *quorum.Config) {
+	if !m.MayReconfigure() || next.Epoch < m.cfg.Quorum.Epoch {
+		return
+	}
+	before := m.cfg.Quorum
+	m.cfg.Quorum = next
+	if next.Epoch == before.Epoch {
+		return // the same sets; somebody may count as hydrated now
+	}
+	m.seat(before, next)
+	m.installed, m.syncPoint = 0, 0
+	for i := range m.members {
+		switch mb := &m.members[i]; {
+		case mb.serving():
+			m.send(now, Send{Kind: SendPing, Member: quorum.Member(i)})
+		case mb.state == Refusing:
+			m.up(now, quorum.Member(i))
+		}
+	}
+	m.advance(now)
+}
+
+// seat makes the members those of the new configuration: who is new, or gone,
+// begins with nothing.
+func (m *Machine) seat(before, next *quorum.Config) {
+	changed := quorum.Votes(0)
+	for i, id := range next.Segments {
+		switch {
+		case i == len(m.members):
+			m.members = append(m.members, newMember())
+		case id != before.Segments[i]:
+			m.members[i] = newMember()
+			changed = changed.Add(quorum.Member(i))
+		}
+	}
+	m.present = next.Members()
+	m.fenced &^= changed
+	m.donors &^= changed
+	for i := range m.members {
+		m.members[i].useless &^= changed
+	}
+}
+
+// noteInstalled counts who has the configuration in force on its disk, by its
+// own word, and takes the sync point when enough of the old set have.
+func (m *Machine) noteInstalled(i quorum.Member, a *wire.Ack) {
+	q := m.cfg.Quorum
+	if !q.Joint() || a.Member < q.Epoch {
+		return
+	}
+	m.installed = m.installed.Add(i)
+	if m.syncPoint == 0 && m.phase == Open && q.OldSettled(m.installed) {
+		// What is committed is below it anyway, but for what a damaged disk
+		// has lost of what it had acknowledged.
+		m.syncPoint = max(q.SyncPoint(m.installed, m.sclOf), m.committed)
+	}
+}
+
+// outdated reports whether a refusal says that a newer configuration is in
+// force than this machine counts with: it is to be read anew (R27).
+func (m *Machine) outdated(r *wire.Refuse) bool {
+	return r.Kind == block.Stale && r.Member > m.cfg.Quorum.Epoch
+}

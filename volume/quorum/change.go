@@ -1,0 +1,148 @@
+package quorum
+
+import (
+	"slices"
+
+	"github.com/sextantdisk/sextant/internal/block"
+)
+
+// Decided is a configuration as the metadata service gives it: who is in it by
+// position, and what the positions mean.
+type Decided struct {
+	Epoch    block.MembershipEpoch
+	Segments []block.SegmentID
+	Hydrated []bool  // by position
+	Sets     [][]int // positions
+}
+
+// Adopt is the configuration that follows c when d was decided. A segment
+// keeps its member number as long as it is there, so that what is under way to
+// and from it stays true; numbers of segments that left stay free (a zero id,
+// in no set) until new ones need them. Error kind: Invalid.
+func (c *Config) Adopt(d Decided) (*Config, error) {
+	next := &Config{Epoch: d.Epoch, Write: c.Write, Read: c.Read}
+	next.Segments = slices.Clone(c.Segments)
+	for m, id := range next.Segments {
+		if !slices.Contains(d.Segments, id) {
+			next.Segments[m] = block.SegmentID{}
+		}
+	}
+	number := make([]Member, len(d.Segments))
+	for i, id := range d.Segments {
+		number[i] = next.take(c, id)
+	}
+	for i, hydrated := range d.Hydrated {
+		if !hydrated {
+			if next.Unhydrated == nil {
+				next.Unhydrated = map[Member]bool{}
+			}
+			next.Unhydrated[number[i]] = true
+		}
+	}
+	for _, set := range d.Sets {
+		members := make([]Member, len(set))
+		for i, k := range set {
+			if k < 0 || k >= len(number) {
+				return nil, block.Errorf(block.Invalid, "quorum set %v does not fit %d segments", set, len(number))
+			}
+			members[i] = number[k]
+		}
+		next.Sets = append(next.Sets, members)
+	}
+	return next, next.Check()
+}
+
+// take gives a segment its member number: the one it has; or a free one, at
+// best one that was free before as well, so that no late message finds another
+// segment in its place; or a further one.
+func (c *Config) take(before *Config, id block.SegmentID) Member {
+	if m := slices.Index(c.Segments, id); m >= 0 {
+		return Member(m)
+	}
+	fresh, stale := -1, -1
+	for m, other := range c.Segments {
+		switch {
+		case !other.IsZero():
+		case before.Segments[m].IsZero():
+			fresh = m
+		default:
+			stale = m
+		}
+	}
+	switch {
+	case fresh >= 0:
+	case len(c.Segments) < MaxMembers:
+		fresh = len(c.Segments)
+		c.Segments = append(c.Segments, block.SegmentID{})
+	default:
+		fresh = stale
+	}
+	c.Segments[fresh] = id
+	return Member(fresh)
+}
+
+// Joint reports whether the membership changes: two sets are in force, the old
+// one and then the new one (R25).
+func (c *Config) Joint() bool { return len(c.Sets) > 1 }
+
+// Members are all that are in a set.
+func (c *Config) Members() (v Votes) {
+	for _, set := range c.Sets {
+		for _, m := range set {
+			v = v.Add(m)
+		}
+	}
+	return v
+}
+
+// Joining are the members of the new set that the old one lacks.
+func (c *Config) Joining() (v Votes) {
+	if !c.Joint() {
+		return 0
+	}
+	for _, m := range c.Sets[1] {
+		if !slices.Contains(c.Sets[0], m) {
+			v = v.Add(m)
+		}
+	}
+	return v
+}
+
+// OldSettled reports whether no writer can acknowledge with the old set alone
+// any more: of that set so many have installed the epoch of this configuration,
+// and refuse lower ones, that the others are no write quorum (R26).
+func (c *Config) OldSettled(installed Votes) bool {
+	return len(c.Sets[0])-installed.of(c.Sets[0]) < c.Write
+}
+
+// SyncPoint is P* of rule R26: the highest SCL among the members of the old set
+// that have installed this configuration, OldSettled given. Whatever was
+// acknowledged with the old set alone is at or below it, because its write
+// quorum has one of them. It must be taken after they have installed it.
+func (c *Config) SyncPoint(installed Votes, scl func(Member) block.LSN) (p block.LSN) {
+	for _, m := range c.Sets[0] {
+		if installed.Has(m) {
+			p = max(p, scl(m))
+		}
+	}
+	return p
+}
+
+// Caught reports whether all that join have everything up to p: they may be
+// marked hydrated, and then count for data (R25).
+func (c *Config) Caught(p block.LSN, scl func(Member) block.LSN) bool {
+	joining := c.Joining()
+	for _, m := range c.Sets[1] {
+		if joining.Has(m) && scl(m) < p {
+			return false
+		}
+	}
+	return true
+}
+
+// MayFinish reports whether the new set may be left alone in force (R26): a
+// write quorum of it has everything up to p, and all that join are marked
+// hydrated.
+func (c *Config) MayFinish(p block.LSN, scl func(Member) block.LSN) bool {
+	return len(c.Unhydrated) == 0 && c.Caught(p, scl) && nth(c.Sets[1], c.Write, scl) >= p
+}
