@@ -23,7 +23,19 @@ func adminFlags(flags ...cli.Flag) []cli.Flag {
 }
 
 // admin makes the action of an admin command that takes the named arguments.
-func admin(args []string, run func(ctx context.Context, c *cli.Context, m *metadata.Client) error) cli.ActionFunc {
+func admin(args []string, run adminRun) cli.ActionFunc {
+	return adminFor(args, func(ctx context.Context, c *cli.Context, m *metadata.Client) error {
+		ctx, cancel := context.WithTimeout(ctx, adminTimeout)
+		defer cancel()
+		return run(ctx, c, m)
+	})
+}
+
+// adminRun does the work of an admin command.
+type adminRun func(ctx context.Context, c *cli.Context, m *metadata.Client) error
+
+// adminFor is admin for a command that may take as long as it likes.
+func adminFor(args []string, run adminRun) cli.ActionFunc {
 	return func(c *cli.Context) error {
 		if c.NArg() != len(args) {
 			return usagef(c, "want %d arguments: %s", len(args), strings.Join(args, " "))
@@ -36,9 +48,7 @@ func admin(args []string, run func(ctx context.Context, c *cli.Context, m *metad
 			return usageError{commandPath(c), err}
 		}
 		defer m.Close()
-		ctx, cancel := context.WithTimeout(c.Context, adminTimeout)
-		defer cancel()
-		return run(ctx, c, m)
+		return run(c.Context, c, m)
 	}
 }
 

@@ -21,9 +21,25 @@ import (
 // cutOff is a metadata service that can be out of reach. Its volume has no
 // placed group.
 type cutOff struct {
+	noChanges
 	mu      sync.Mutex
 	away    bool
 	renewed chan struct{} // has a token after each renewal, answered or not
+}
+
+// noChanges is a metadata service that changes no group.
+type noChanges struct{}
+
+func (noChanges) PG(context.Context, string, block.VolumeEpoch, block.PGIndex) (metadata.PGConfig, error) {
+	return metadata.PGConfig{}, block.Errorf(block.NotFound, "no group is placed")
+}
+
+func (noChanges) MarkHydrated(context.Context, metadata.ChangeRef) (metadata.PGConfig, error) {
+	return metadata.PGConfig{}, block.Errorf(block.NotFound, "no change is under way")
+}
+
+func (noChanges) FinishChange(context.Context, metadata.ChangeRef) (metadata.PGConfig, error) {
+	return metadata.PGConfig{}, block.Errorf(block.NotFound, "no change is under way")
 }
 
 func (m *cutOff) OpenVolume(context.Context, metadata.OpenRequest) (metadata.Opened, error) {

@@ -51,7 +51,7 @@ func TestR3RefusedReadEndsTheVolume(t *testing.T) {
 	former.write(0, fill('a', block.Size))
 	former.complete(0, all...)
 	s.cutOffMetadata()
-	for _, l := range former.v.group(0).links {
+	for _, l := range former.v.group(0).roster.Load().links {
 		l.out.Store(nil) // what is queued for it is dropped
 	}
 	s.open().wantBytes(0, fill('a', block.Size))
@@ -78,11 +78,11 @@ func TestR14AnswerAfterTheLeaseIsNotReturned(t *testing.T) {
 	}
 	x := g.v.group(0)
 	for _, k := range all[1:] {
-		eventually(t, "the news that a node is dead", func() bool { return !x.links[k].reads.up() })
+		eventually(t, "the news that a node is dead", func() bool { return !x.roster.Load().links[k].reads.up() })
 	}
 	s.cutOffMetadata()
 	s.nodes[0].relay.hang.Store(true)
-	side := &x.links[0].reads
+	side := &x.roster.Load().links[0].reads
 	conn := side.out.Load()
 	w, b := g.h.startRead(0, block.Size)
 	if side.inFlight.Load() != 1 {

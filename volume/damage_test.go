@@ -58,7 +58,7 @@ func TestB3DamagedCopiesAreNeverSeenAndMended(t *testing.T) {
 		s.nodes[k].rot(fill('z', block.Size))
 	}
 	for _, rotten := range all[:5] { // one after the other is by far the fastest
-		for k, l := range g.v.group(0).links {
+		for k, l := range g.v.group(0).roster.Load().links {
 			l.reads.ewma.Store(int64(time.Second))
 			if k == rotten {
 				l.reads.ewma.Store(1)
@@ -97,7 +97,7 @@ func TestB3DamagedOnTheWayIsReadElsewhere(t *testing.T) {
 	}
 	for _, k := range all[:5] {
 		s.nodes[k].relay.spit.Store(&spoil)
-		g.v.group(0).links[k].reads.ewma.Store(1)
+		g.v.group(0).roster.Load().links[k].reads.ewma.Store(1)
 	}
 	for range 10 {
 		g.wantBytes(0, p)
@@ -136,7 +136,7 @@ func TestB3GoodAnswerDuringABadOne(t *testing.T) {
 	x := g.v.group(0)
 	for _, badFirst := range []bool{false, true} {
 		told := make(answered, 2)
-		o := &readOp{g: x, owner: told, count: 1, dst: make([]byte, block.Size), began: g.v.now()}
+		o := &readOp{g: x, roster: x.roster.Load(), owner: told, count: 1, dst: make([]byte, block.Size), began: g.v.now()}
 		x.mu.Lock()
 		o.at, _, _ = x.mu.machine.BeginRead(g.v.now(), g.v.confirmedAt())
 		x.mu.Unlock()
@@ -147,7 +147,7 @@ func TestB3GoodAnswerDuringABadOne(t *testing.T) {
 		var b batch
 		bad := func() {
 			o.unclaim()
-			o.failed(&b, x.links[0], block.Errorf(block.Corrupt, "damaged"), nil)
+			o.failed(&b, x.roster.Load().links[0], block.Errorf(block.Corrupt, "damaged"), nil)
 		}
 		release := func() {}
 		if badFirst {
@@ -163,7 +163,7 @@ func TestB3GoodAnswerDuringABadOne(t *testing.T) {
 			o.claim() // and a third one's is looked at when it comes
 			release()
 		}
-		eventually(t, "node 1's answer", func() bool { return x.links[1].reads.inFlight.Load() == 0 })
+		eventually(t, "node 1's answer", func() bool { return x.roster.Load().links[1].reads.inFlight.Load() == 0 })
 		bad()
 		b.run()
 		told.wantGood(t, o, p)
@@ -181,7 +181,7 @@ func TestB3SkippedWhenNobodyElseIsLeft(t *testing.T) {
 	g.complete(0, all...)
 	x := g.v.group(0)
 	told := make(answered, 2)
-	o := &readOp{g: x, owner: told, count: 1, dst: make([]byte, block.Size), began: g.v.now()}
+	o := &readOp{g: x, roster: x.roster.Load(), owner: told, count: 1, dst: make([]byte, block.Size), began: g.v.now()}
 	x.mu.Lock()
 	o.at, _, _ = x.mu.machine.BeginRead(g.v.now(), g.v.confirmedAt())
 	x.mu.Unlock()
@@ -189,7 +189,7 @@ func TestB3SkippedWhenNobodyElseIsLeft(t *testing.T) {
 	o.mu.tried = o.mu.candidates
 	o.mu.waiting = 1
 	var b batch
-	o.skipped(&b, x.links[1])
+	o.skipped(&b, x.roster.Load().links[1])
 	b.run()
 	told.wantGood(t, o, p)
 }
@@ -225,9 +225,9 @@ func TestR15LateReadIsAskedElsewhere(t *testing.T) {
 	g.write(0, p)
 	g.complete(0, all...)
 	release := s.nodes[2].hold(faultfs.Read)
-	slow := &g.v.group(0).links[2].reads
+	slow := &g.v.group(0).roster.Load().links[2].reads
 	read := func() time.Duration {
-		for _, l := range g.v.group(0).links {
+		for _, l := range g.v.group(0).roster.Load().links {
 			l.reads.ewma.Store(1 << 30)
 		}
 		slow.ewma.Store(1)
@@ -286,7 +286,7 @@ func TestR15LateIsMeasured(t *testing.T) {
 	s := newSystem(t)
 	g := s.open()
 	g.write(0, fill('a', block.Size))
-	side := &g.v.group(0).links[0].reads
+	side := &g.v.group(0).roster.Load().links[0].reads
 	for i := range 20000 {
 		took := hedgeFloor * 5
 		if i%20 == 0 {
@@ -314,11 +314,11 @@ func TestR11FastestCompleteCopyIsAsked(t *testing.T) {
 	g.write(0, fill('a', block.Size))
 	g.complete(0, all...)
 	x := g.v.group(0)
-	for k := range x.links {
-		for i, l := range x.links {
+	for k := range x.roster.Load().links {
+		for i, l := range x.roster.Load().links {
 			l.reads.ewma.Store(int64(1_000_000_000 + i))
 		}
-		x.links[k].reads.ewma.Store(1)
+		x.roster.Load().links[k].reads.ewma.Store(1)
 		before := s.nodes[k].daemon.Counters().Reads.Load()
 		g.wantBytes(0, fill('a', block.Size))
 		if s.nodes[k].daemon.Counters().Reads.Load() == before {
@@ -330,7 +330,7 @@ func TestR11FastestCompleteCopyIsAsked(t *testing.T) {
 	defer release()
 	g.write(0, fill('b', block.Size))
 	before := s.nodes[5].daemon.Counters().Reads.Load()
-	x.links[5].reads.ewma.Store(1)
+	x.roster.Load().links[5].reads.ewma.Store(1)
 	g.wantBytes(0, fill('b', block.Size))
 	if s.nodes[5].daemon.Counters().Reads.Load() != before {
 		t.Error("a copy that is not complete was asked")

@@ -46,7 +46,7 @@ func TestR1AnotherDaemonBehindTheAddress(t *testing.T) {
 	g.write(0, fill('a', block.Size))
 	g.complete(0, 0, 1, 2, 3, 4)
 	x := g.v.group(0)
-	if x.links[5].out.Load() != nil || x.links[5].reads.up() {
+	if x.roster.Load().links[5].out.Load() != nil || x.roster.Load().links[5].reads.up() {
 		t.Fatal("connected to a daemon that is somebody else")
 	}
 	s.nodes[5].relay.to.Store(s.nodes[5].daemon.Addr().String())
@@ -409,7 +409,7 @@ func TestB6SlowDaemonCostsNothing(t *testing.T) {
 	g.write(0, fill('a', block.Size))
 	g.complete(0, all...)
 	s.nodes[5].relay.hang.Store(true)
-	l := g.v.group(0).links[5]
+	l := g.v.group(0).roster.Load().links[5]
 	for range (pg.SendWindow + 8*block.MiB) / block.MiB {
 		g.write(0, fill('b', int(block.MiB)))
 		if w := l.out.Load(); w != nil && w.QueuedBytes() > pg.SendWindow {
@@ -428,7 +428,7 @@ func TestB6QueueOfALinkIsBounded(t *testing.T) {
 	g.write(0, fill('a', block.Size))
 	g.complete(0, all...)
 	s.nodes[5].relay.hang.Store(true)
-	l := g.v.group(0).links[5]
+	l := g.v.group(0).roster.Load().links[5]
 	w := l.out.Load()
 	junk := fill(0, int(block.MiB))
 	for w.QueuedBytes() <= linkQueue {

@@ -17,16 +17,15 @@ import (
 type group struct {
 	v      *Volume
 	index  block.PGIndex
-	cfg    metadata.PGConfig
-	quorum quorum.Config
-	links  []*link       // by member
-	tags   []wire.Tag    // by member
-	roam   atomic.Uint32 // reads that chose a member
-	keeps  atomic.Bool   // its ring holds something; see noteRingLocked
+	born   block.VolumeEpoch
+	roster atomic.Pointer[roster] // changes under mu
+	roam   atomic.Uint32          // reads that chose a member
+	keeps  atomic.Bool            // its ring holds something; see noteRingLocked
 
 	mu struct {
 		sync.Mutex
 		machine *pg.Machine
+		tags    []wire.Tag // by member
 		// ticking: the volume's clock goroutine steps this group.
 		ticking bool
 		reads   []*readOp // wait for the group to serve, or for the lease
@@ -59,60 +58,42 @@ var records = sync.Pool{New: func() any { return new(record) }}
 // newGroup makes the shell of a placed group and attaches it to its links. It
 // does not open it.
 func newGroup(v *Volume, cfg metadata.PGConfig) (*group, error) {
-	g := &group{v: v, index: cfg.Index, cfg: cfg}
-	g.quorum = quorum.Config{Epoch: cfg.Membership, Write: v.info.Quorum.Write, Read: v.info.Quorum.Read}
-	for i, s := range cfg.Segments {
-		g.quorum.Segments = append(g.quorum.Segments, s.ID)
-		if !s.Hydrated {
-			if g.quorum.Unhydrated == nil {
-				g.quorum.Unhydrated = map[quorum.Member]bool{}
-			}
-			g.quorum.Unhydrated[quorum.Member(i)] = true
-		}
-	}
-	for _, set := range cfg.Sets {
-		members := make([]quorum.Member, len(set))
-		for i, k := range set {
-			members[i] = quorum.Member(k)
-		}
-		g.quorum.Sets = append(g.quorum.Sets, members)
-	}
-	if err := g.quorum.Check(); err != nil {
+	g := &group{v: v, index: cfg.Index, born: cfg.Born}
+	r, err := newRoster(v.cfg.Pool, &quorum.Config{Write: v.info.Quorum.Write, Read: v.info.Quorum.Read}, cfg)
+	if err != nil {
 		return nil, block.Wrap(block.KindOf(err), err, "volume %s, group %v", v.info.Name, cfg.Index)
 	}
+	g.roster.Store(r)
 	g.mu.machine = pg.New(pg.Config{
-		Epoch: v.epoch, Quorum: &g.quorum, Fresh: cfg.Born == v.epoch, EmptyUntil: v.emptyUntil,
+		Epoch: v.epoch, Quorum: r.quorum, Fresh: cfg.Born == v.epoch, EmptyUntil: v.emptyUntil,
 		Clean: v.clean, Hold: v.cfg.Hold, Next: v.nextLSN,
 	})
-	g.links = make([]*link, len(cfg.Segments))
-	g.tags = make([]wire.Tag, len(cfg.Segments))
-	for i, s := range cfg.Segments {
-		g.links[i] = v.cfg.Pool.link(Daemon{Node: s.Node, Disk: s.Disk, Address: s.Address})
-	}
 	return g, nil
 }
 
 // attach makes the group hear of its links, and tells it which are up.
 func (g *group) attach(b *batch) {
-	for i, l := range g.links {
-		g.mu.Lock()
-		g.tags[i] = l.attach(g, quorum.Member(i))
-		g.mu.Unlock()
-		if l.out.Load() != nil {
-			g.step(b, pg.Input{Kind: pg.Up, Member: quorum.Member(i)})
-		}
+	g.mu.Lock()
+	defer g.mu.Unlock()
+	for m, l := range g.roster.Load().links {
+		g.seatLocked(b, quorum.Member(m), l)
 	}
 }
 
 func (g *group) detach() {
-	for i, l := range g.links {
-		l.detach(g.tags[i])
+	g.mu.Lock()
+	defer g.mu.Unlock()
+	for m, l := range g.roster.Load().links {
+		if l != nil {
+			l.detach(g.mu.tags[m])
+		}
 	}
 }
 
 // isFor checks that an answer names the member that it came by (R1).
 func (g *group) isFor(id *wire.Identity, m quorum.Member) bool {
-	return id.Volume == g.v.info.ID && id.PG == g.index && id.Segment == g.quorum.Segments[m]
+	r := g.roster.Load()
+	return id.Volume == g.v.info.ID && id.PG == g.index && int(m) < len(r.members) && id.Segment == r.members[m].ID
 }
 
 // step gives the machine an input and carries out what it asks for; what is
@@ -124,6 +105,16 @@ func (g *group) step(b *batch, in pg.Input) {
 		return
 	}
 	g.stepLocked(b, in)
+}
+
+// hear is step with what a link tells of a member, unless the member's number
+// belongs to another segment, or to none, since the link looked it up.
+func (g *group) hear(b *batch, l *link, in pg.Input) {
+	g.mu.Lock()
+	defer g.mu.Unlock()
+	if r := g.roster.Load(); !g.mu.gone && int(in.Member) < len(r.links) && r.links[in.Member] == l {
+		g.stepLocked(b, in)
+	}
 }
 
 func (g *group) stepLocked(b *batch, in pg.Input) {
@@ -140,7 +131,7 @@ func (g *group) carryOut(b *batch, fx *pg.Effects) {
 		g.v.end(block.Errorf(block.Closed, "volume %s, group %v: nobody who has the recovery point is left; the volume must be opened anew", g.v.info.Name, g.index))
 		return
 	}
-	opened, readable := fx.Opened, fx.Readable // fx is the machine's, good until its next step
+	opened, readable, outdated := fx.Opened, fx.Readable, fx.Outdated // fx is the machine's, good until its next step
 	for i := range fx.Sends {
 		g.sendLocked(b, &fx.Sends[i])
 	}
@@ -158,6 +149,9 @@ func (g *group) carryOut(b *batch, fx *pg.Effects) {
 	if opened {
 		g.v.groupOpened(g)
 	}
+	if outdated {
+		g.v.reread(g)
+	}
 	if len(g.mu.rmw.active) > 0 {
 		g.advanceEditsLocked()
 	}
@@ -171,12 +165,13 @@ func (g *group) carryOut(b *batch, fx *pg.Effects) {
 // heldLocked is what a write is told that has waited for the hold time (B5), or
 // for which there is no room.
 func (g *group) heldLocked() error {
+	q := g.roster.Load().quorum
 	if g.mu.machine.WantsRoom() {
 		return block.Errorf(block.NoSpace, "volume %s, group %v: fewer than %d of %d copies have room on their disks; delete or trim data, or add disks",
-			g.v.info.Name, g.index, g.quorum.Write, len(g.quorum.Segments))
+			g.v.info.Name, g.index, q.Write, len(q.Sets[0]))
 	}
 	return block.Errorf(block.Unavailable, "volume %s, group %v: fewer than %d of %d copies have answered for %v",
-		g.v.info.Name, g.index, g.quorum.Write, len(g.quorum.Segments), g.v.cfg.Hold)
+		g.v.info.Name, g.index, q.Write, len(q.Sets[0]), g.v.cfg.Hold)
 }
 
 // wantTickLocked has the volume's clock goroutine step this group, as long as
@@ -206,12 +201,13 @@ func (g *group) hopelessLocked() bool {
 // quorumUp tells whether there are connections to a write quorum.
 func (g *group) quorumUp() bool {
 	var up quorum.Votes
-	for i, l := range g.links {
-		if l.out.Load() != nil {
+	r := g.roster.Load()
+	for i, l := range r.links {
+		if l != nil && l.out.Load() != nil {
 			up = up.Add(quorum.Member(i))
 		}
 	}
-	return g.quorum.Reaches(up, g.quorum.Write)
+	return r.quorum.Reaches(up, r.quorum.Write)
 }
 
 // freeLocked gives the memory of a record back: the machine refers to it no
@@ -234,13 +230,20 @@ func (g *group) freeLocked(owner any) {
 	records.Put(r)
 }
 
+// identity goes with a message for a segment: it quotes the newest membership
+// epoch (R2).
+func (g *group) identity(s block.SegmentID) wire.Identity {
+	return wire.Identity{
+		Cluster: g.v.cfg.Pool.cfg.Cluster, Volume: g.v.info.ID, Segment: s, PG: g.index,
+		Epoch: g.v.epoch, Member: g.roster.Load().cfg.Membership,
+	}
+}
+
 // sendLocked queues one message on its member's link.
 func (g *group) sendLocked(b *batch, s *pg.Send) {
-	id := wire.Identity{
-		Cluster: g.v.cfg.Pool.cfg.Cluster, Volume: g.v.info.ID, Segment: g.quorum.Segments[s.Member], PG: g.index,
-		Epoch: g.v.epoch, Member: g.quorum.Epoch,
-	}
-	l, tag := g.links[s.Member], g.tags[s.Member]
+	r := g.roster.Load()
+	id := g.identity(r.members[s.Member].ID)
+	l, tag := r.links[s.Member], g.mu.tags[s.Member]
 	pieces := g.mu.pieces[:0]
 	head := g.mu.frame[:0]
 	switch s.Kind {
@@ -261,9 +264,9 @@ func (g *group) sendLocked(b *batch, s *pg.Send) {
 		m := wire.Ping{Identity: id, Progress: s.Progress}
 		pieces = append(pieces, boxcar.Piece{Head: m.Append(head, tag)})
 	case pg.SendCatchUp:
-		donor := g.cfg.Segments[s.Donor]
+		donor := r.members[s.Donor]
 		m := wire.CatchUp{Identity: id, UpTo: s.UpTo, DonorSegment: donor.ID, DonorDisk: donor.Disk,
-			DonorNode: donor.Node, DonorAddress: g.links[s.Donor].address()}
+			DonorNode: donor.Node, DonorAddress: r.links[s.Donor].address()}
 		pieces = append(pieces, boxcar.Piece{Head: m.Append(head, tag)})
 	}
 	g.mu.frame = pieces[0].Head[:0]

@@ -44,14 +44,18 @@ func (g *group) health(h *GroupHealth) bool {
 	}
 	h.PG, h.Phase, h.Segments = g.index, g.mu.machine.Phase(), h.Segments[:0]
 	streaming := 0
-	for i, s := range g.cfg.Segments {
+	r := g.roster.Load()
+	for i, s := range r.members {
+		if s.ID.IsZero() {
+			continue
+		}
 		st := g.mu.machine.Member(quorum.Member(i))
 		if st.State == pg.Streaming {
 			streaming++
 		}
 		h.Segments = append(h.Segments, SegmentHealth{ID: s.ID, Node: s.Node, MemberStatus: st})
 	}
-	h.Held = h.Phase == pg.Open && streaming < g.quorum.Write
+	h.Held = h.Phase == pg.Open && streaming < r.quorum.Write
 	return true
 }
 

@@ -47,15 +47,17 @@ func scriptedVolume(t *testing.T, fake *clock.Fake, hold time.Duration) *Volume 
 // scriptedIn is another group of such a volume.
 func scriptedIn(t *testing.T, v *Volume, fake *clock.Fake) *scripted {
 	t.Helper()
-	g := &group{v: v, cfg: metadata.PGConfig{Born: 1}, links: make([]*link, 6), tags: make([]wire.Tag, 6)}
-	g.quorum = quorum.Config{
+	r := &roster{members: make([]metadata.Segment, 6), links: make([]*link, 6), quorum: &quorum.Config{
 		Epoch: 1, Write: 4, Read: 3, Segments: make([]block.SegmentID, 6), Sets: [][]quorum.Member{{0, 1, 2, 3, 4, 5}},
+	}}
+	for i := range r.links {
+		r.links[i] = &link{pool: v.cfg.Pool, log: v.log}
+		r.links[i].reads.init(r.links[i])
 	}
-	for i := range g.links {
-		g.links[i] = &link{pool: v.cfg.Pool, log: v.log}
-		g.links[i].reads.init(g.links[i])
-	}
-	g.mu.machine = pg.New(pg.Config{Epoch: 1, Quorum: &g.quorum, Clean: true, Hold: v.cfg.Hold, Next: v.nextLSN})
+	g := &group{v: v, born: 1}
+	g.roster.Store(r)
+	g.mu.tags = make([]wire.Tag, 6)
+	g.mu.machine = pg.New(pg.Config{Epoch: 1, Quorum: r.quorum, Clean: true, Hold: v.cfg.Hold, Next: v.nextLSN})
 	s := &scripted{group: g, t: t, clock: fake}
 	s.input(pg.Input{Kind: pg.Start})
 	for i := range quorum.Member(6) {
@@ -199,7 +201,7 @@ func TestB5AnEditIsHeldNoLongerThanAWrite(t *testing.T) {
 // when its place is used again.
 func TestTagIsNotTakenForTheNextOne(t *testing.T) {
 	s := newScripted(t)
-	l := s.links[0]
+	l := s.roster.Load().links[0]
 	a, b := l.attach(s.group, 0), l.attach(s.group, 1)
 	l.detach(a)
 	c := l.attach(s.group, 2)
@@ -220,12 +222,13 @@ func TestTagIsNotTakenForTheNextOne(t *testing.T) {
 // differ, and a home that is twice as slow as the best, or down, loses them.
 func TestR15TheHomeIsAskedUnlessItIsSlow(t *testing.T) {
 	s := newScripted(t)
-	for i := range s.links {
-		s.links[i].reads.out.Store(new(boxcar.Writer)) // up; nothing is sent here
-		s.links[i].reads.ewma.Store(1000 + int64(i))
+	links := s.roster.Load().links
+	for i := range links {
+		links[i].reads.out.Store(new(boxcar.Writer)) // up; nothing is sent here
+		links[i].reads.ewma.Store(1000 + int64(i))
 	}
 	choose := func() quorum.Member {
-		o := &readOp{g: s.group}
+		o := &readOp{g: s.group, roster: s.roster.Load()}
 		for i := range quorum.Member(6) {
 			o.mu.candidates = o.mu.candidates.Add(i)
 		}
@@ -239,25 +242,25 @@ func TestR15TheHomeIsAskedUnlessItIsSlow(t *testing.T) {
 		}
 	}
 	seen := map[quorum.Member]int{}
-	s.links[2].reads.ewma.Store(int64(time.Hour))
+	links[2].reads.ewma.Store(int64(time.Hour))
 	for range 6 * roamEvery {
 		seen[choose()]++
 	}
 	if len(seen) != 6 || seen[5] < 5*roamEvery || seen[2] != 1 {
 		t.Errorf("members were asked this often: %v", seen)
 	}
-	s.links[2].reads.ewma.Store(1000)
+	links[2].reads.ewma.Store(1000)
 	s.roam.Store(0)
 	s.index = 3
-	s.links[3].reads.ewma.Store(2500)
+	links[3].reads.ewma.Store(2500)
 	if m := choose(); m != 4 {
 		t.Errorf("with a slow home member %d is asked, not the next", m)
 	}
-	s.links[4].reads.out.Store(nil)
+	links[4].reads.out.Store(nil)
 	if m := choose(); m != 5 {
 		t.Errorf("with the next down member %d is asked", m)
 	}
-	s.links[5].reads.inFlight.Store(7)
+	links[5].reads.inFlight.Store(7)
 	if m := choose(); m != 0 {
 		t.Errorf("with seven reads before it member %d is asked", m)
 	}

@@ -272,7 +272,7 @@ var noDeadline time.Time
 // announce tells all groups that the connection has come or gone.
 func (l *link) announce(kind pg.InputKind) {
 	var b batch
-	l.eachRoute(func(r *route) { r.group.step(&b, pg.Input{Kind: kind, Member: r.member}) })
+	l.eachRoute(func(r *route) { r.group.hear(&b, l, pg.Input{Kind: kind, Member: r.member}) })
 	b.run()
 }
 
@@ -296,7 +296,7 @@ func (l *link) readAcks(r *wire.Reader) error {
 				return err
 			}
 			if to != nil && to.group.isFor(&ack.Identity, to.member) {
-				to.group.step(&b, pg.Input{Kind: pg.Acked, Member: to.member, Ack: &ack})
+				to.group.hear(&b, l, pg.Input{Kind: pg.Acked, Member: to.member, Ack: &ack})
 			}
 		case wire.TypeRefuse:
 			var m wire.Refuse
@@ -304,7 +304,7 @@ func (l *link) readAcks(r *wire.Reader) error {
 				return err
 			}
 			if to != nil {
-				to.group.step(&b, pg.Input{Kind: pg.Refused, Member: to.member, Refuse: &m})
+				to.group.hear(&b, l, pg.Input{Kind: pg.Refused, Member: to.member, Refuse: &m})
 			}
 		default:
 			return block.Errorf(block.Invalid, "%v frame on a record connection", h.Type)

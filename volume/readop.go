@@ -32,7 +32,8 @@ type readOp struct {
 	runs  func(r []wire.Run) // takes the runs of an answer, if not nil
 	began pg.Time
 
-	at block.LSN
+	at     block.LSN
+	roster *roster // as it was at the read-point: segments that leave serve on
 	// claimed: an answer is being taken, or was. It stays set when the op
 	// is over, so that answers to further attempts are skipped; whoever
 	// begins anew does so with a fresh op.
@@ -73,9 +74,9 @@ func (o *readOp) beginLocked(b *batch) {
 		g.carryOut(b, fx)
 		return
 	}
-	o.at = at
+	o.at, o.roster = at, g.roster.Load()
 	o.mu.Lock()
-	for m := range g.links {
+	for m := range o.roster.links {
 		if g.mu.machine.Serves(quorum.Member(m), at) {
 			o.mu.candidates = o.mu.candidates.Add(quorum.Member(m))
 		}
@@ -110,7 +111,7 @@ func (o *readOp) ask(b *batch) {
 		}
 		o.mu.tried = o.mu.tried.Add(m)
 		o.mu.waiting++
-		l := o.g.links[m]
+		l := o.roster.links[m]
 		if l.reads.submit(o, func(tag wire.Tag) []boxcar.Piece { return o.encode(m, tag) }) {
 			b.link(l)
 			return
@@ -139,19 +140,20 @@ func (o *readOp) chooseLocked() (quorum.Member, bool) {
 	least := int64(math.MaxInt64)
 	for left := uint32(o.mu.candidates &^ o.mu.tried); left != 0; left &= left - 1 {
 		m := quorum.Member(bits.TrailingZeros32(left))
-		if side := &o.g.links[m].reads; side.up() {
+		if side := &o.roster.links[m].reads; side.up() {
 			costs[m], up = side.cost(), up.Add(m)
 			least = min(least, costs[m])
 		}
 	}
-	home := int(o.g.index) % len(o.g.links)
-	if n := int(o.g.roam.Add(1)); n%roamEvery == 0 {
-		if m := quorum.Member(n / roamEvery % len(o.g.links)); up.Has(m) {
+	n := len(o.roster.links)
+	home := int(o.g.index) % len(o.roster.quorum.Sets[0])
+	if turn := int(o.g.roam.Add(1)); turn%roamEvery == 0 {
+		if m := quorum.Member(turn / roamEvery % n); up.Has(m) {
 			return m, true
 		}
 	}
-	for i := range o.g.links { // from the home on
-		m := quorum.Member((home + i) % len(o.g.links))
+	for i := range n { // from the home on
+		m := quorum.Member((home + i) % n)
 		if up.Has(m) && costs[m] <= 2*least {
 			return m, true
 		}
@@ -160,11 +162,9 @@ func (o *readOp) chooseLocked() (quorum.Member, bool) {
 }
 
 func (o *readOp) encode(m quorum.Member, tag wire.Tag) []boxcar.Piece {
-	g := o.g
 	r := wire.Read{
-		Identity: wire.Identity{Cluster: g.v.cfg.Pool.cfg.Cluster, Volume: g.v.info.ID, Segment: g.quorum.Segments[m],
-			PG: g.index, Epoch: g.v.epoch, Member: g.quorum.Epoch},
-		At: o.at, Block: o.block, Count: o.count,
+		Identity: o.g.identity(o.roster.members[m].ID),
+		At:       o.at, Block: o.block, Count: o.count,
 	}
 	typ := wire.TypeRead
 	if o.dst == nil {
@@ -284,13 +284,19 @@ func (o *readOp) failed(b *batch, l *link, err error, refusal *wire.Refuse) {
 	o.mu.Lock()
 	o.mu.waiting--
 	o.mu.err = err
-	m := o.memberOf(l)
-	if errors.Is(err, block.Corrupt) && m >= 0 {
+	m := o.roster.member(l)
+	switch {
+	case errors.Is(err, block.Corrupt) && m >= 0:
 		o.mu.corrupt = o.mu.corrupt.Add(m)
+	case o.overtaken(refusal) && m >= 0:
+		o.mu.tried &^= quorum.Votes(0).Add(m)
 	}
 	o.mu.Unlock()
 	if refusal != nil && refusal.Epoch > o.g.v.epoch {
 		o.g.v.later(func(b *batch) { o.g.step(b, pg.Input{Kind: pg.Refused, Member: m, Refuse: refusal}) })
+	}
+	if refusal != nil && refusal.Kind == block.Stale && refusal.Member > o.g.roster.Load().cfg.Membership {
+		o.g.v.reread(o.g)
 	}
 	if errors.Is(err, block.Corrupt) {
 		o.g.v.counters.CorruptReads.Add(1)
@@ -300,28 +306,27 @@ func (o *readOp) failed(b *batch, l *link, err error, refusal *wire.Refuse) {
 	}
 }
 
+// overtaken reports whether a refusal says only that the segment has installed
+// the present configuration while the read was on its way with the one before:
+// it can be asked again.
+func (o *readOp) overtaken(r *wire.Refuse) bool {
+	return r != nil && r.Kind == block.Stale && r.Member != 0 && r.Member > o.roster.cfg.Membership &&
+		r.Member <= o.g.roster.Load().cfg.Membership
+}
+
 // skipped: this daemon's answer came while another one's was being taken, and
 // was thrown away. If that other one turns out to be no good this daemon can
 // be asked again; and if it has turned out so meanwhile, nobody else will ask.
 func (o *readOp) skipped(b *batch, l *link) {
 	o.mu.Lock()
 	o.mu.waiting--
-	if m := o.memberOf(l); m >= 0 {
+	if m := o.roster.member(l); m >= 0 {
 		o.mu.tried &^= quorum.Votes(0).Add(m)
 	}
 	o.mu.Unlock()
 	if !o.claimed.Load() {
 		o.ask(b)
 	}
-}
-
-func (o *readOp) memberOf(l *link) quorum.Member {
-	for m, x := range o.g.links {
-		if x == l {
-			return quorum.Member(m)
-		}
-	}
-	return -1
 }
 
 // overdue asks another member as well, within the budget (R15).
@@ -359,7 +364,7 @@ func (o *readOp) mend(b *batch) {
 	if corrupt == 0 {
 		return
 	}
-	for m := range o.g.links {
+	for m := range o.roster.links {
 		if !corrupt.Has(quorum.Member(m)) {
 			continue
 		}
@@ -373,8 +378,8 @@ func (o *readOp) mend(b *batch) {
 func (o *readOp) mendPart(b *batch, m quorum.Member, from, n block.Count) {
 	buf := slab.Get(int(n) * block.Size)
 	copy(buf.Bytes(), o.dst[int(from)*block.Size:])
-	me := &mendOp{g: o.g, member: m, block: o.block + block.Index(from), count: n, buf: buf}
-	l := o.g.links[m]
+	me := &mendOp{g: o.g, segment: o.roster.members[m].ID, block: o.block + block.Index(from), count: n, buf: buf}
+	l := o.roster.links[m]
 	if l.reads.submit(me, me.encode) {
 		b.link(l)
 	}
@@ -384,19 +389,17 @@ func (o *readOp) mendPart(b *batch, m quorum.Member, from, n block.Count) {
 // mendOp brings good bytes to a segment whose copy is damaged. Nobody waits
 // for it: if it fails, the next read tries again.
 type mendOp struct {
-	g      *group
-	member quorum.Member
-	block  block.Index
-	count  block.Count
-	buf    *slab.Buffer
+	g       *group
+	segment block.SegmentID
+	block   block.Index
+	count   block.Count
+	buf     *slab.Buffer
 }
 
 func (o *mendOp) encode(tag wire.Tag) []boxcar.Piece {
-	g := o.g
 	m := wire.Mend{
-		Identity: wire.Identity{Cluster: g.v.cfg.Pool.cfg.Cluster, Volume: g.v.info.ID, Segment: g.quorum.Segments[o.member],
-			PG: g.index, Epoch: g.v.epoch, Member: g.quorum.Epoch},
-		Block: o.block, Count: o.count,
+		Identity: o.g.identity(o.segment),
+		Block:    o.block, Count: o.count,
 	}
 	data := o.buf.Bytes()
 	for i := 0; i < len(data); i += block.Size {
@@ -414,7 +417,7 @@ func (o *mendOp) data(*batch, *link, wire.Type, *wire.Data, *wire.Reader) error 
 }
 
 func (o *mendOp) failed(_ *batch, l *link, err error, _ *wire.Refuse) {
-	o.g.v.cfg.Pool.cfg.Logger.Warn("mending failed", "node", string(l.node), "segment", o.g.quorum.Segments[o.member], "err", err)
+	o.g.v.cfg.Pool.cfg.Logger.Warn("mending failed", "node", string(l.node), "segment", o.segment, "err", err)
 }
 
 func (o *mendOp) skipped(*batch, *link) {}

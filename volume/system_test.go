@@ -119,6 +119,8 @@ type meta struct {
 	closed []metadata.CloseRequest
 	done   []block.VolumeEpoch
 	health []metadata.SegmentHealth // of the last report
+	steps  []string                 // of changes of groups
+	made   int                      // segments for replacements
 }
 
 func (m *meta) set(f func()) {
@@ -162,7 +164,7 @@ func (m *meta) RenewLease(_ context.Context, r metadata.LeaseReport) (metadata.L
 	if m.err == nil && r.Epoch != m.volume.Epoch {
 		return metadata.LeaseReply{}, block.Errorf(block.Fenced, "epoch %d is over", r.Epoch)
 	}
-	return metadata.LeaseReply{Size: m.volume.Geometry.Size}, m.err
+	return metadata.LeaseReply{Size: m.volume.Geometry.Size, Changing: m.changingLocked(r)}, m.err
 }
 
 func (m *meta) EnsurePG(_ context.Context, _ block.VolumeID, e block.VolumeEpoch, i block.PGIndex) (metadata.PGConfig, error) {

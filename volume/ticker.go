@@ -125,7 +125,7 @@ func (v *Volume) openGroups() {
 // groupOpened counts a group that was there at the opening. It may be called
 // with the group's lock held.
 func (v *Volume) groupOpened(g *group) {
-	if g.cfg.Born != v.epoch {
+	if g.born != v.epoch {
 		v.maybeOpenDone(1)
 	}
 }
@@ -195,13 +195,14 @@ func (v *Volume) renew() error {
 	defer cancel()
 	sent := v.now()
 	reply, err := v.cfg.Metadata.RenewLease(ctx, metadata.LeaseReport{
-		Volume: v.info.ID, Epoch: v.epoch, Gateway: v.cfg.Gateway, Unhealthy: v.Unhealthy(),
+		Volume: v.info.ID, Epoch: v.epoch, Gateway: v.cfg.Gateway, Unhealthy: v.Unhealthy(), Changing: v.changing(),
 	})
 	if err != nil {
 		return err
 	}
 	v.confirmed.Store(int64(sent))
 	v.grow(reply.Size)
+	v.noteChanging(reply.Changing)
 	return nil
 }
 
@@ -225,7 +226,10 @@ func (v *Volume) Unhealthy() []metadata.SegmentHealth {
 		if g.mu.gone || g.mu.machine.Phase() == pg.Idle {
 			return
 		}
-		for i, s := range g.cfg.Segments {
+		for i, s := range g.roster.Load().members {
+			if s.ID.IsZero() {
+				continue
+			}
 			st := g.mu.machine.Member(quorum.Member(i))
 			if st.State == pg.Streaming && !st.Damaged || len(out) >= metadata.MaxUnhealthy {
 				continue

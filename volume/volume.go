@@ -22,6 +22,9 @@ type Metadata interface {
 	CloseVolume(ctx context.Context, r metadata.CloseRequest) error
 	RenewLease(ctx context.Context, r metadata.LeaseReport) (metadata.LeaseReply, error)
 	EnsurePG(ctx context.Context, volume block.VolumeID, epoch block.VolumeEpoch, index block.PGIndex) (metadata.PGConfig, error)
+	PG(ctx context.Context, nameOrID string, epoch block.VolumeEpoch, index block.PGIndex) (metadata.PGConfig, error)
+	MarkHydrated(ctx context.Context, r metadata.ChangeRef) (metadata.PGConfig, error)
+	FinishChange(ctx context.Context, r metadata.ChangeRef) (metadata.PGConfig, error)
 }
 
 // Defaults and bounds.
@@ -86,9 +89,11 @@ type Volume struct {
 		told     bool // OpenDone was said
 		unsure   []unsure
 		jobs     []func(b *batch)
-		jobsOver bool // runJobs has returned
+		jobsOver bool                    // runJobs has returned
+		changing []metadata.PGMembership // what runChanges has to see to
 	}
-	jobsReady chan struct{} // has a token when jobs wait
+	jobsReady    chan struct{} // has a token when jobs wait
+	changesReady chan struct{} // has a token when mu.changing was set
 }
 
 // Open opens a volume as its new writer: a new epoch from the metadata
@@ -116,7 +121,7 @@ func Open(ctx context.Context, name string, cfg Config) (*Volume, error) {
 	v.pending.init(maxPendingBytes)
 	v.budget.tokens.Store(hedgeBurst)
 	v.mu.placing = map[block.PGIndex]*placing{}
-	v.jobsReady = make(chan struct{}, 1)
+	v.jobsReady, v.changesReady = make(chan struct{}, 1), make(chan struct{}, 1)
 	groups := make([]atomic.Pointer[group], v.info.Geometry.PGs())
 	v.groups.Store(&groups)
 	for _, cfg := range opened.PGs {
@@ -138,6 +143,7 @@ func Open(ctx context.Context, name string, cfg Config) (*Volume, error) {
 	v.spawn(v.runJobs)
 	v.spawn(v.runClock)
 	v.spawn(v.keepLease)
+	v.spawn(v.runChanges)
 	v.spawn(v.openGroups)
 	return v, nil
 }
@@ -353,7 +359,7 @@ func (v *Volume) leasesSettled() bool {
 	ok := v.now() >= v.emptyUntil
 	v.eachGroup(func(g *group) {
 		g.mu.Lock()
-		ok = ok && (g.mu.machine.LeaseSettled() || g.cfg.Born == v.epoch)
+		ok = ok && (g.mu.machine.LeaseSettled() || g.born == v.epoch)
 		g.mu.Unlock()
 	})
 	return ok

@@ -94,7 +94,7 @@ func nodeProblems(n metadata.Node) []metadata.Problem {
 	switch {
 	case n.Health.Failed != "":
 		add(true, fmt.Sprintf("its disk %v, folder %s, has failed and is used no more: %s", n.Disk, n.Health.Folder, n.Health.Failed),
-			fmt.Sprintf("replace the disk: start an empty folder under a new node id in zone %s, and do not start this one again; its volumes go on with their other copies", n.Zone))
+			fmt.Sprintf("replace the disk: start an empty folder under a new node id in zone %s, do not start this one again, and replace its copies (sextant pg replace); its volumes go on with the others meanwhile", n.Zone))
 	case n.Health.Fullness >= metadata.DiskFull:
 		add(true, fmt.Sprintf("its disk, folder %s, is full (%d %% taken) and takes no more data; reads go on, and writes with other copies", n.Health.Folder, percent),
 			"delete volumes or trim data, give it more --capacity, or add nodes in zone "+string(n.Zone)+"; it goes on by itself then")
@@ -244,7 +244,7 @@ func damageProblems(st metadata.Status) []metadata.Problem {
 			Subject: "node " + string(n.ID),
 			What: fmt.Sprintf("has %d damaged places on its disk, folder %s, that are not mended yet (%d found since it started); what was damaged comes from other copies",
 				n.Health.Unmended, n.Health.Folder, n.Damaged),
-			Do: "if more come, the disk is dying: add a node in its zone, drain this one so that it takes no new groups, and copy its volumes to new ones (copies are not replaced yet)", Severe: true,
+			Do: "if more come, the disk is dying: add a node in its zone, drain this one so that it takes no new groups, and replace its copies (sextant pg replace)", Severe: true,
 		})
 	}
 	return all

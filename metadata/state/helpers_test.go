@@ -143,6 +143,29 @@ func forget(node string, vol uint64, pg uint32, segments ...uint64) *pb.Command 
 	return &pb.Command{Body: &pb.Command_ForgetSegments{ForgetSegments: c}}
 }
 
+func about(vol uint64, epoch, pg, membership uint32) *pb.GroupChange {
+	return &pb.GroupChange{Volume: id(vol), Epoch: epoch, Pg: pg, Membership: membership}
+}
+
+// begin has segment out of a group give way to a new one on a node.
+func begin(g *pb.GroupChange, out, in uint64, node string) *pb.Command {
+	return &pb.Command{Body: &pb.Command_BeginReplace{BeginReplace: &pb.BeginReplace{
+		Group: g, Leaving: id(out), Joining: &pb.PlacedSegment{Id: id(in), Node: node},
+	}}}
+}
+
+func hydrated(g *pb.GroupChange) *pb.Command {
+	return &pb.Command{Body: &pb.Command_MarkHydrated{MarkHydrated: &pb.MarkHydrated{Group: g}}}
+}
+
+func finish(g *pb.GroupChange) *pb.Command {
+	return &pb.Command{Body: &pb.Command_FinishChange{FinishChange: &pb.FinishChange{Group: g}}}
+}
+
+func cancel(g *pb.GroupChange) *pb.Command {
+	return &pb.Command{Body: &pb.Command_CancelChange{CancelChange: &pb.CancelChange{Group: g}}}
+}
+
 // six are two nodes in each of three zones.
 var six = []string{"a1", "a2", "b1", "b2", "c1", "c2"}
 

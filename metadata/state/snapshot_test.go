@@ -20,13 +20,15 @@ import (
 func randomLog(seed uint64, n int) []*pb.Command {
 	r := rand.New(rand.NewPCG(seed, 7))
 	commands := []*pb.Command{{Body: &pb.Command_InitCluster{InitCluster: &pb.InitCluster{Cluster: id(1)}}}}
-	for i, n := range six {
+	for i, n := range append([]string{"a3", "b3"}, six...) {
 		commands = append(commands, register(n, n[:1], uint64(100+i), 1, 1))
 	}
+	// One volume that is open for a while, with groups to change.
+	commands = append(commands, create(9, "v9", 8*block.MiB), open(9, 0, "g"), place(9, 1, 0, 1001, six...), place(9, 1, 1, 1011, six...), done(9, 1))
 	small := func(n int) uint64 { return uint64(r.IntN(n)) }
 	for len(commands) < n {
 		var c *pb.Command
-		switch vol, epoch, node := small(5), uint32(small(6)), six[small(6)]; small(12) {
+		switch vol, epoch, node := small(5), uint32(small(6)), six[small(6)]; small(17) {
 		case 0:
 			c = register(node, node[:1], 100+small(7), small(9), small(3))
 		case 1:
@@ -45,6 +47,15 @@ func randomLog(seed uint64, n int) []*pb.Command {
 			c = goodbye(vol, epoch, small(2) == 0)
 		case 9, 10:
 			c = place(vol, epoch, uint32(small(9)), 1+10*small(50), six...)
+		case 12, 13:
+			pg := uint32(small(2))
+			c = begin(about(9, 1, pg, 1+uint32(small(6))), 1001+10*uint64(pg)+small(6), 2000+small(9), []string{"a3", "b3", "c2"}[small(3)])
+		case 14:
+			c = hydrated(about(9, 1, uint32(small(2)), 1+uint32(small(6))))
+		case 15:
+			c = finish(about(9, 1, uint32(small(2)), 1+uint32(small(6))))
+		case 16:
+			c = cancel(about(9, 1, uint32(small(2)), 1+uint32(small(6))))
 		case 11:
 			c = forget(node, vol, uint32(small(9)), small(500), small(500), small(500))
 		}
@@ -57,7 +68,7 @@ func randomLog(seed uint64, n int) []*pb.Command {
 // however often the snapshot is taken. Go's random map order is the trap.
 func TestSameLogSameSnapshot(t *testing.T) {
 	for seed := range uint64(60) {
-		commands := randomLog(seed, 400)
+		commands := randomLog(seed, 500)
 		one, two := &log{t: t, s: state.New(), next: 1}, &log{t: t, s: state.New(), next: 1}
 		applied := 0
 		for i, c := range commands {
@@ -149,6 +160,24 @@ func TestNewerSnapshotIsRefused(t *testing.T) {
 func TestSnapshotPrologueIsPinned(t *testing.T) {
 	if got, want := snapshotOf(t, state.New())[:12], "SXMETAST\x02\x00\x00\x00"; string(got) != want {
 		t.Fatalf("a snapshot begins with %q, not %q", got, want)
+	}
+}
+
+// TestSnapshotOfVersion1IsRead: such a snapshot has all records of today, but
+// for what version 2 added.
+func TestSnapshotOfVersion1IsRead(t *testing.T) {
+	l := withSix(t)
+	l.ok(create(1, "v", 8*block.MiB))
+	l.ok(open(1, 0, "g"))
+	l.ok(place(1, 1, 0, 1, six...))
+	old := bytes.Clone(l.snapshot())
+	binary.LittleEndian.PutUint32(old[8:], 1)
+	s, err := state.Restore(bytes.NewReader(old))
+	if err != nil {
+		t.Fatal(err)
+	}
+	if !bytes.Equal(snapshotOf(t, s), l.snapshot()) {
+		t.Error("a snapshot of version 1 gives another state")
 	}
 }
 

@@ -214,6 +214,22 @@ func TestR6AckSaysWhatTheLogSays(t *testing.T) {
 	}
 }
 
+// TestR26AckTellsWhatIsInstalled: the membership epoch in an ack is that of the
+// log, not of a message whose configuration is still on its way to the disk: a
+// change is finished on this word.
+func TestR26AckTellsWhatIsInstalled(t *testing.T) {
+	c := promised(5)
+	if v := c.Admit(says(5, func(id *wire.Identity) { id.Member = 9 })); v.Refuse != nil || v.Meta == nil {
+		t.Fatalf("verdict %+v", v)
+	}
+	if a := said(t, c, Log{Member: MemberIn(place.Encode())}, 0, false); a.Member != place.Member {
+		t.Errorf("an ack tells membership epoch %d, %d is on disk", a.Member, place.Member)
+	}
+	if m := MemberIn([]byte("no configuration")); m != 0 {
+		t.Errorf("membership epoch %d of something else", m)
+	}
+}
+
 // TestR13FloorOnOwnChainOnly: the floor moves to what the writer says if the
 // segment stands on that writer's chain, at or above it.
 func TestR13FloorOnOwnChainOnly(t *testing.T) {
