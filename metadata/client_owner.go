@@ -2,6 +2,8 @@ package metadata
 
 import (
 	"context"
+	"math"
+	"time"
 
 	"github.com/sextantdisk/sextant/internal/block"
 	pb "github.com/sextantdisk/sextant/metadata/metadatapb"
@@ -24,7 +26,7 @@ func (c *Client) OpenVolume(ctx context.Context, r OpenRequest) (Opened, error) 
 	if err != nil {
 		return Opened{}, err
 	}
-	opened := Opened{CleanHandover: reply.GetCleanHandover()}
+	opened := Opened{CleanHandover: reply.GetCleanHandover(), FormerFor: time.Duration(min(reply.GetFormerForNs(), math.MaxInt64))}
 	if opened.Volume, err = volumeFromPB(reply.GetVolume()); err != nil {
 		return Opened{}, err
 	}

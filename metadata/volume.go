@@ -142,6 +142,9 @@ type Opened struct {
 	// CleanHandover: the owner before said goodbye, R14's wait is not
 	// needed.
 	CleanHandover bool
+	// FormerFor is for how long at least the epoch before was the newest; 0 if
+	// that is not known.
+	FormerFor time.Duration
 	// PGs are the configurations of all protection groups placed, by index.
 	PGs []PGConfig
 }

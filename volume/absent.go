@@ -11,13 +11,33 @@ import (
 // but the metadata service can tell a gateway that was cut off that a
 // successor has placed and written them meanwhile: it may say so only under
 // the lease that a confirmation of its epoch gives (R14, docs/adr/0003). A
-// successor acknowledges nothing in a group that it places before that lease
-// is over (pg.Config.EmptyUntil).
+// successor acknowledges nothing in a group as long as a gateway may have such a
+// lease and not know the group (emptyWaits).
 
 // unsure is an operation that waits for the next confirmation.
 type unsure struct {
 	since pg.Time
 	f     func(b *batch, err error)
+}
+
+// emptyWaits tells until when a former gateway may take a group that was placed
+// in epoch born for empty, and the same if nobody has opened the group.
+//
+// Not to know a group, a gateway must have opened the volume before the group was
+// placed, so its epoch is at most born. If it is lower, it was confirmed last
+// before born began. If it is born, it has placed the group itself, without
+// hearing that this was done: then it has not opened the group either, and was
+// confirmed last before born+1 began. A lease that was confirmed before this
+// epoch began is over at emptyUntil, one from before the last epoch began at
+// knownUntil.
+func (v *Volume) emptyWaits(born block.VolumeEpoch) (empty, unopened pg.Time) {
+	switch born {
+	case v.epoch:
+		return v.emptyUntil, v.emptyUntil
+	case v.epoch - 1:
+		return v.knownUntil, v.emptyUntil
+	}
+	return v.knownUntil, v.knownUntil
 }
 
 // emptyKnown reports whether a group that is not placed is empty for sure.

@@ -64,8 +64,9 @@ func newGroup(v *Volume, cfg metadata.PGConfig) (*group, error) {
 		return nil, block.Wrap(block.KindOf(err), err, "volume %s, group %v", v.info.Name, cfg.Index)
 	}
 	g.roster.Store(r)
+	empty, unopened := v.emptyWaits(cfg.Born)
 	g.mu.machine = pg.New(pg.Config{
-		Epoch: v.epoch, Quorum: r.quorum, Fresh: cfg.Born == v.epoch, EmptyUntil: v.emptyUntil,
+		Epoch: v.epoch, Quorum: r.quorum, Fresh: cfg.Born == v.epoch, EmptyUntil: empty, UnopenedUntil: unopened,
 		Clean: v.clean, Hold: v.cfg.Hold, Next: v.nextLSN,
 	})
 	return g, nil

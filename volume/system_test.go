@@ -112,6 +112,9 @@ type meta struct {
 	s      *system
 	volume metadata.Volume
 	clean  bool
+	former time.Duration     // OpenVolume's FormerFor
+	lose   bool              // EnsurePG places, and the answer is lost
+	deaf   block.VolumeEpoch // whose gateway gets no answers
 	pgs    []metadata.PGConfig
 	err    error  // of RenewLease and EnsurePG
 	ensure int    // calls of EnsurePG
@@ -137,7 +140,7 @@ func (m *meta) OpenVolume(_ context.Context, r metadata.OpenRequest) (metadata.O
 	}
 	m.volume.Epoch++
 	m.forced = append(m.forced, r.Takeover)
-	o := metadata.Opened{Volume: m.volume, CleanHandover: m.clean, PGs: slices.Clone(m.pgs)}
+	o := metadata.Opened{Volume: m.volume, CleanHandover: m.clean, FormerFor: m.former, PGs: slices.Clone(m.pgs)}
 	m.clean = false
 	return o, nil
 }
@@ -161,6 +164,9 @@ func (m *meta) RenewLease(_ context.Context, r metadata.LeaseReport) (metadata.L
 	m.mu.Lock()
 	defer m.mu.Unlock()
 	m.health = r.Unhealthy
+	if r.Epoch == m.deaf {
+		return metadata.LeaseReply{}, block.Errorf(block.Unavailable, "cut off")
+	}
 	if m.err == nil && r.Epoch != m.volume.Epoch {
 		return metadata.LeaseReply{}, block.Errorf(block.Fenced, "epoch %d is over", r.Epoch)
 	}
@@ -171,6 +177,9 @@ func (m *meta) EnsurePG(_ context.Context, _ block.VolumeID, e block.VolumeEpoch
 	m.mu.Lock()
 	defer m.mu.Unlock()
 	m.ensure++
+	if e == m.deaf {
+		return metadata.PGConfig{}, block.Errorf(block.Unavailable, "cut off")
+	}
 	if m.err != nil {
 		return metadata.PGConfig{}, m.err
 	}
@@ -181,6 +190,9 @@ func (m *meta) EnsurePG(_ context.Context, _ block.VolumeID, e block.VolumeEpoch
 			Node: n.name, Zone: "z", Address: n.relay.addr(), Disk: id.Disk})
 	}
 	m.pgs = append(m.pgs, c)
+	if m.lose {
+		return metadata.PGConfig{}, block.Errorf(block.Unavailable, "the answer was lost")
+	}
 	return c, nil
 }
 
@@ -201,7 +213,7 @@ const testPG = 4 * block.MiB
 func newSystem(t *testing.T) *system {
 	t.Helper()
 	s := &system{t: t, hold: patience}
-	s.meta = &meta{s: s, clean: true, volume: metadata.Volume{ID: testVolume, Name: "v", Quorum: metadata.DefaultQuorum,
+	s.meta = &meta{s: s, clean: true, former: time.Hour, volume: metadata.Volume{ID: testVolume, Name: "v", Quorum: metadata.DefaultQuorum,
 		Geometry: block.Geometry{Size: 4 * testPG, PGSize: testPG}}}
 	for i := range 6 {
 		n := &node{t: t, name: block.NodeID("n" + string(rune('0'+i))), disk: memfs.New(0)}

@@ -61,10 +61,11 @@ type Volume struct {
 	info  metadata.Volume // as of the opening; the size may grow, see size
 	epoch block.VolumeEpoch
 	clean bool
-	// emptyUntil is until when a former gateway may take groups that are
-	// placed now for never written (pg.Config.EmptyUntil).
-	emptyUntil pg.Time
-	log        *slog.Logger
+	// emptyUntil is until when a former gateway may take groups that are placed
+	// now for never written, knownUntil those that were placed before the epoch
+	// before this one began, or by its owner. See absent.go.
+	emptyUntil, knownUntil pg.Time
+	log                    *slog.Logger
 
 	seq       atomic.Uint64 // last sequence given out
 	size      atomic.Uint64 // bytes
@@ -116,6 +117,7 @@ func Open(ctx context.Context, name string, cfg Config) (*Volume, error) {
 	v.confirmed.Store(int64(sent))
 	if !v.clean {
 		v.emptyUntil = v.now() + quorum.LeaseWait
+		v.knownUntil = v.emptyUntil - opened.FormerFor
 	}
 	v.size.Store(uint64(v.info.Geometry.Size))
 	v.pending.init(maxPendingBytes)

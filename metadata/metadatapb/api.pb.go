@@ -2140,6 +2140,8 @@ type OpenVolumeReply struct {
 	state         protoimpl.MessageState `protogen:"open.v1"`
 	Volume        *Volume                `protobuf:"bytes,1,opt,name=volume,proto3" json:"volume,omitempty"`
 	CleanHandover bool                   `protobuf:"varint,2,opt,name=clean_handover,json=cleanHandover,proto3" json:"clean_handover,omitempty"`
+	// For how long at least the epoch before was the newest; 0: not known.
+	FormerForNs   uint64 `protobuf:"varint,3,opt,name=former_for_ns,json=formerForNs,proto3" json:"former_for_ns,omitempty"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
 }
@@ -2186,6 +2188,13 @@ func (x *OpenVolumeReply) GetCleanHandover() bool {
 		return x.CleanHandover
 	}
 	return false
+}
+
+func (x *OpenVolumeReply) GetFormerForNs() uint64 {
+	if x != nil {
+		return x.FormerForNs
+	}
+	return 0
 }
 
 type OpenDoneRequest struct {
@@ -4208,10 +4217,11 @@ const file_metadata_metadatapb_api_proto_rawDesc = "" +
 	"\x06volume\x18\x01 \x01(\tR\x06volume\x12\x18\n" +
 	"\agateway\x18\x02 \x01(\tR\agateway\x12 \n" +
 	"\vdescription\x18\x03 \x01(\tR\vdescription\x12\x1a\n" +
-	"\btakeover\x18\x04 \x01(\bR\btakeover\"m\n" +
+	"\btakeover\x18\x04 \x01(\bR\btakeover\"\x91\x01\n" +
 	"\x0fOpenVolumeReply\x123\n" +
 	"\x06volume\x18\x01 \x01(\v2\x1b.sextant.metadata.v1.VolumeR\x06volume\x12%\n" +
-	"\x0eclean_handover\x18\x02 \x01(\bR\rcleanHandover\"?\n" +
+	"\x0eclean_handover\x18\x02 \x01(\bR\rcleanHandover\x12\"\n" +
+	"\rformer_for_ns\x18\x03 \x01(\x04R\vformerForNs\"?\n" +
 	"\x0fOpenDoneRequest\x12\x16\n" +
 	"\x06volume\x18\x01 \x01(\fR\x06volume\x12\x14\n" +
 	"\x05epoch\x18\x02 \x01(\rR\x05epoch\"\x0f\n" +

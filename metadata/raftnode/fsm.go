@@ -5,11 +5,14 @@ import (
 	"errors"
 	"io"
 	"sync"
+	"time"
 
 	"github.com/hashicorp/raft"
 	"github.com/klauspost/compress/zstd"
 
 	"github.com/sextantdisk/sextant/internal/block"
+	"github.com/sextantdisk/sextant/internal/clock"
+	"github.com/sextantdisk/sextant/metadata"
 	"github.com/sextantdisk/sextant/metadata/state"
 )
 
@@ -21,17 +24,35 @@ const restoreMemoryMax = 64 << 20
 type fsm struct {
 	// failed is told once, when an entry came that cannot be applied.
 	failed func(error)
+	clock  clock.Clock
 	mu     struct {
 		sync.RWMutex
 		state  *state.State
 		broken bool // Invariant: once true, state does not change any more
+		// began is when this process got the state as it was then; opened is
+		// when it has applied the last opening of volumes since. Both are of
+		// the clock's Elapsed.
+		began  time.Duration
+		opened map[block.VolumeID]time.Duration
 	}
 }
 
-func newFSM(failed func(error)) *fsm {
-	f := &fsm{failed: failed}
-	f.mu.state = state.New()
+// applied is what a command gives to its proposer.
+type applied struct {
+	state.Result
+	// former, after OpenVolume, is for how long at least the epoch before had
+	// been the newest: since this member applied it, or has the state.
+	former time.Duration
+}
+
+func newFSM(c clock.Clock, failed func(error)) *fsm {
+	f := &fsm{failed: failed, clock: c}
+	f.replaceLocked(state.New())
 	return f
+}
+
+func (f *fsm) replaceLocked(s *state.State) {
+	f.mu.state, f.mu.began, f.mu.opened = s, f.clock.Elapsed(), make(map[block.VolumeID]time.Duration)
 }
 
 // view calls fn with the state, which fn must neither keep nor change.
@@ -41,19 +62,40 @@ func (f *fsm) view(fn func(*state.State)) {
 	fn(f.mu.state)
 }
 
-// Apply gives a state.Result, to come back through the future's Response.
+// Apply gives an applied, to come back through the future's Response.
 func (f *fsm) Apply(l *raft.Log) any {
 	f.mu.Lock()
 	defer f.mu.Unlock()
 	if f.mu.broken {
-		return state.Result{Err: block.Errorf(block.Closed, "this metadata member has stopped")}
+		return applied{Result: state.Result{Err: block.Errorf(block.Closed, "this metadata member has stopped")}}
 	}
-	r := f.mu.state.Apply(state.Index(l.Index), l.Data)
+	r := applied{Result: f.mu.state.Apply(state.Index(l.Index), l.Data)}
 	if errors.Is(r.Err, block.Corrupt) || errors.Is(r.Err, block.Version) {
 		f.mu.broken = true
 		f.failed(r.Err)
 	}
+	if r.Opened {
+		r.former = f.noteOpeningLocked(r.Volume.ID)
+	}
 	return r
+}
+
+// noteOpeningLocked notes that a volume has a new epoch, and gives for how long it
+// had the one before.
+func (f *fsm) noteOpeningLocked(id block.VolumeID) time.Duration {
+	now, since := f.clock.Elapsed(), f.mu.began
+	if at, known := f.mu.opened[id]; known {
+		since = at
+	}
+	f.mu.opened[id] = now
+	if len(f.mu.opened) > metadata.MaxVolumes { // of deleted ones
+		for id := range f.mu.opened {
+			if _, err := f.mu.state.Volume(id.String()); err != nil {
+				delete(f.mu.opened, id)
+			}
+		}
+	}
+	return now - since
 }
 
 // Snapshot encodes the state while no command is applied (about 10 ms for a
@@ -85,7 +127,7 @@ func (f *fsm) Restore(rc io.ReadCloser) error {
 	}
 	f.mu.Lock()
 	defer f.mu.Unlock()
-	f.mu.state = restored
+	f.replaceLocked(restored)
 	return nil
 }
 

@@ -9,6 +9,7 @@ import (
 	"github.com/hashicorp/raft"
 
 	"github.com/sextantdisk/sextant/internal/block"
+	"github.com/sextantdisk/sextant/internal/clock"
 	"github.com/sextantdisk/sextant/metadata"
 	pb "github.com/sextantdisk/sextant/metadata/metadatapb"
 	"github.com/sextantdisk/sextant/metadata/state"
@@ -38,7 +39,7 @@ func TestNewerEntryStopsTheMember(t *testing.T) {
 	if _, err := n.fsm.Snapshot(); err == nil {
 		t.Fatal("a broken state was snapshotted")
 	}
-	if r, _ := n.fsm.Apply(&raft.Log{Index: 1 << 40}).(state.Result); !errors.Is(r.Err, block.Closed) {
+	if r, _ := n.fsm.Apply(&raft.Log{Index: 1 << 40}).(applied); !errors.Is(r.Err, block.Closed) {
 		t.Fatalf("a broken state took a command: %v", r.Err)
 	}
 	eventually(t, "raft has stopped", func() bool { return n.raft.State() == raft.Shutdown })
@@ -62,7 +63,7 @@ func (s *sinkBuffer) ID() string    { return "test" }
 func (s *sinkBuffer) Cancel() error { s.canceled = true; return nil }
 
 func TestSnapshotRoundTrip(t *testing.T) {
-	f := newFSM(func(err error) { t.Error(err) })
+	f := newFSM(clock.Real(), func(err error) { t.Error(err) })
 	for i, c := range []*pb.Command{
 		{Body: &pb.Command_InitCluster{InitCluster: &pb.InitCluster{Cluster: bytes.Repeat([]byte{1}, 16)}}},
 		upsertMember(metadata.Member{ID: "m1", Address: "127.0.0.1:1", RaftAddress: "127.0.0.1:2", Instance: metadata.Instance{1}}),
@@ -71,7 +72,7 @@ func TestSnapshotRoundTrip(t *testing.T) {
 		if err != nil {
 			t.Fatal(err)
 		}
-		if r := f.Apply(&raft.Log{Index: uint64(i + 1), Data: entry}).(state.Result); r.Err != nil {
+		if r := f.Apply(&raft.Log{Index: uint64(i + 1), Data: entry}).(applied); r.Err != nil {
 			t.Fatal(r.Err)
 		}
 	}
@@ -83,7 +84,7 @@ func TestSnapshotRoundTrip(t *testing.T) {
 	if err := s.Persist(sink); err != nil {
 		t.Fatal(err)
 	}
-	g := newFSM(func(err error) { t.Error(err) })
+	g := newFSM(clock.Real(), func(err error) { t.Error(err) })
 	if err := g.Restore(io.NopCloser(bytes.NewReader(sink.Bytes()))); err != nil {
 		t.Fatal(err)
 	}

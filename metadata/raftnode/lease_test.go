@@ -318,3 +318,49 @@ func TestLivenessFollowsTheClock(t *testing.T) {
 		t.Fatalf("the older process: %v", err)
 	}
 }
+
+// A new owner hears for how long at least the epoch before it was the newest, as
+// this member has seen it: since it applied that, or since it began (R14).
+func TestR14OpeningTellsTheAgeOfTheEpochBefore(t *testing.T) {
+	hand := clock.NewFake(time.Time{})
+	cfg := loopback("m1", t.TempDir())
+	cfg.Bootstrap, cfg.Clock = true, hand
+	n := start(t, cfg)
+	ready(t, n)
+	c := client(t, n.Addr())
+	create(t, c, "v", block.MiB)
+	create(t, c, "w", block.MiB)
+	former := func(volume string) time.Duration {
+		t.Helper()
+		o, err := c.OpenVolume(within(t), metadata.OpenRequest{Volume: volume, Gateway: "g", Description: "a test", Takeover: true})
+		if err != nil {
+			t.Fatal(err)
+		}
+		return o.FormerFor
+	}
+	want := func(volume string, d time.Duration) {
+		t.Helper()
+		if got := former(volume); got != d {
+			t.Errorf("volume %s had the epoch before for %v, want %v", volume, got, d)
+		}
+	}
+	former("v")
+	hand.Advance(time.Minute)
+	former("w")
+	want("v", time.Minute)
+	hand.Suspend(time.Second)
+	want("v", time.Second)
+	if _, err := c.ResizeVolume(within(t), "v", 2*block.MiB); err != nil {
+		t.Fatal(err)
+	}
+	hand.Advance(time.Second)
+	want("v", time.Second)
+	want("w", 2*time.Second)
+	hand.Advance(time.Hour)
+	n.Close()
+	n = start(t, cfg) // it does not know for how long the last epoch has been there
+	ready(t, n)
+	c = client(t, n.Addr())
+	hand.Advance(time.Millisecond)
+	want("v", time.Millisecond)
+}

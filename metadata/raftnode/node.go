@@ -61,7 +61,7 @@ func Start(ctx context.Context, cfg Config) (*Node, error) {
 		failed: make(chan struct{}),
 	}
 	n.background, n.cancel = context.WithCancel(context.WithoutCancel(ctx))
-	n.fsm = newFSM(n.fail)
+	n.fsm = newFSM(cfg.Clock, n.fail)
 	if err := n.start(ctx); err != nil {
 		n.Close()
 		return nil, err

@@ -113,31 +113,31 @@ func (n *Node) redirect(why string) error {
 
 // apply is the one place where commands go to Raft, and where the state
 // machine's refusals come back (Response).
-func (n *Node) apply(ctx context.Context, c *pb.Command) (state.Result, error) {
+func (n *Node) apply(ctx context.Context, c *pb.Command) (applied, error) {
 	entry, err := state.Encode(c)
 	if err != nil {
-		return state.Result{}, err
+		return applied{}, err
 	}
-	result := make(chan state.Result, 1)
+	result := make(chan applied, 1)
 	err = n.wait(ctx, func() raft.Future {
 		f := n.raft.Apply(entry, 0)
 		if f.Error() == nil {
-			r, _ := f.Response().(state.Result) // fsm.Apply gives nothing else
+			r, _ := f.Response().(applied) // fsm.Apply gives nothing else
 			result <- r
 		}
 		return f
 	})
 	if err != nil {
-		return state.Result{}, err
+		return applied{}, err
 	}
 	r := <-result
 	return r, r.Err
 }
 
 // propose is apply for a member that serves as leader.
-func (n *Node) propose(ctx context.Context, c *pb.Command) (state.Result, error) {
+func (n *Node) propose(ctx context.Context, c *pb.Command) (applied, error) {
 	if n.lead.serving() == 0 {
-		return state.Result{}, n.redirect("does not lead")
+		return applied{}, n.redirect("does not lead")
 	}
 	return n.apply(ctx, c)
 }

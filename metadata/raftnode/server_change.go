@@ -37,20 +37,20 @@ func (s *server) ReplaceSegment(ctx context.Context, req *pb.ReplaceSegmentReque
 
 // replaceOnce proposes the change as the group and the nodes are now. Error
 // kind Stale: they have changed since.
-func (s *server) replaceOnce(ctx context.Context, req *pb.ReplaceSegmentRequest, joining block.SegmentID) (state.Result, error) {
+func (s *server) replaceOnce(ctx context.Context, req *pb.ReplaceSegmentRequest, joining block.SegmentID) (applied, error) {
 	v, pg, err := s.groupOf(req.GetVolume(), block.PGIndex(req.GetPg()))
 	if err != nil {
-		return state.Result{}, err
+		return applied{}, err
 	}
 	if hasSegment(pg, joining) {
-		return state.Result{PG: pg}, nil // the same request again
+		return applied{Result: state.Result{PG: pg}}, nil // the same request again
 	}
 	if pg.Joint() {
-		return state.Result{}, block.Errorf(block.Held, "volume %s, group %v: a segment is being replaced already: wait until that is done, or cancel it", v.Name, pg.Index)
+		return applied{}, block.Errorf(block.Held, "volume %s, group %v: a segment is being replaced already: wait until that is done, or cancel it", v.Name, pg.Index)
 	}
 	leaving, err := findSegment(pg, req.GetLeaving())
 	if err != nil {
-		return state.Result{}, block.Wrap(block.NotFound, err, "volume %s", v.Name)
+		return applied{}, block.Wrap(block.NotFound, err, "volume %s", v.Name)
 	}
 	nodes := s.nodes(false)
 	chosen, done, err := s.soft.choose(nodes, func(nodes []metadata.Node) ([]block.NodeID, error) {
@@ -59,9 +59,9 @@ func (s *server) replaceOnce(ctx context.Context, req *pb.ReplaceSegmentRequest,
 	})
 	if err != nil {
 		if s.soft.young() {
-			return state.Result{}, s.redirect("leads only since a moment and has not heard all nodes yet: " + err.Error())
+			return applied{}, s.redirect("leads only since a moment and has not heard all nodes yet: " + err.Error())
 		}
-		return state.Result{}, err
+		return applied{}, err
 	}
 	defer done()
 	return s.propose(ctx, &pb.Command{Body: &pb.Command_BeginReplace{BeginReplace: &pb.BeginReplace{
@@ -122,7 +122,7 @@ func groupChange(req *pb.ChangeRequest) *pb.GroupChange {
 }
 
 // changed is the reply with the group as it is now.
-func changed(r state.Result, err error) (*pb.PGsReply, error) {
+func changed(r applied, err error) (*pb.PGsReply, error) {
 	if err != nil {
 		return nil, err
 	}

@@ -42,7 +42,7 @@ func (s *server) OpenVolume(ctx context.Context, req *pb.OpenVolumeRequest) (*pb
 		if err == nil {
 			s.soft.grant(t, v.ID, l)
 			s.soft.describeLease(&r.Volume)
-			return &pb.OpenVolumeReply{Volume: metadata.VolumeToPB(r.Volume), CleanHandover: r.CleanHandover}, nil
+			return &pb.OpenVolumeReply{Volume: metadata.VolumeToPB(r.Volume), CleanHandover: r.CleanHandover, FormerForNs: uint64(r.former)}, nil
 		}
 		if !errors.Is(err, block.Stale) {
 			return nil, err

@@ -16,8 +16,9 @@ type Result struct {
 	Err error
 	// Volume after CreateVolume, ResizeVolume, OpenVolume.
 	Volume metadata.Volume
-	// CleanHandover after OpenVolume (R14).
-	CleanHandover bool
+	// Opened after OpenVolume: the volume has a new epoch. CleanHandover: as
+	// R14 means it.
+	Opened, CleanHandover bool
 	// PG after PlacePG: what is placed, by this command or before; after a
 	// change of a group: what is in force.
 	PG metadata.PGConfig

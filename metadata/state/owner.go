@@ -28,7 +28,7 @@ func (s *State) openVolume(c *pb.OpenVolume) Result {
 	v.epoch++
 	v.open, v.clean = metadata.Recovering, false
 	v.gateway, v.description = metadata.GatewayID(c.GetGateway()), c.GetDescription()
-	return Result{Volume: s.viewVolume(v), CleanHandover: handover}
+	return Result{Volume: s.viewVolume(v), Opened: true, CleanHandover: handover}
 }
 
 func (s *State) openDone(c *pb.OpenDone) error {

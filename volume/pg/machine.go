@@ -81,10 +81,12 @@ type Config struct {
 	// Fresh: the group was placed in this epoch, so that nobody before
 	// can have read from it.
 	Fresh bool
-	// EmptyUntil is until when a former writer that is cut off may still
-	// take a Fresh group for one that was never written, and read zeroes
-	// there; 0 if there is none (R14, docs/adr/0003).
-	EmptyUntil Time
+	// EmptyUntil is until when a former writer that is cut off may still take
+	// the group for one that was never written, and read zeroes there without
+	// asking a segment; UnopenedUntil is the same if the opening finds that
+	// nobody has opened the group before; 0 if there is none (R14,
+	// docs/adr/0003).
+	EmptyUntil, UnopenedUntil Time
 	// Clean: the writer before said goodbye, so that its read lease need
 	// not be waited for (R14).
 	Clean bool
@@ -116,11 +118,13 @@ type Machine struct {
 
 	fencedAt  Time // when a read quorum had first answered
 	fenced    quorum.Votes
-	holdUntil Time // no write is answered, nor a read begun, before; 0: no wait (R14)
-	stuckAt   Time // since when the opening has had no donor
-	active    Time // when a client last asked for something
-	now       Time // of the last step
-	stamp     Time // of the last message; stamps are strictly rising
+	holdUntil Time // no write is answered, nor a read begun, before, as a rule; 0: no wait (R14)
+	// emptyUntil: not before that, whoever is fenced.
+	emptyUntil Time
+	stuckAt    Time // since when the opening has had no donor
+	active     Time // when a client last asked for something
+	now        Time // of the last step
+	stamp      Time // of the last message; stamps are strictly rising
 
 	fx Effects
 }

@@ -111,15 +111,7 @@ func (m *Machine) opened(now Time) {
 	m.phase = Open
 	m.committed = m.open
 	m.fx.Opened = true
-	switch {
-	case m.cfg.Clean:
-	case m.cfg.Fresh:
-		if now < m.cfg.EmptyUntil {
-			m.holdUntil = m.cfg.EmptyUntil
-		}
-	case !m.cfg.Quorum.All(m.fenced):
-		m.holdUntil = now + quorum.LeaseWait
-	}
+	m.hold(now)
 	m.fx.Readable = m.holdUntil == 0
 	for _, r := range m.waiting {
 		if m.noRoomFor(r) {
@@ -135,11 +127,27 @@ func (m *Machine) opened(now Time) {
 	m.collect(now)
 }
 
+// hold decides for how long former writers must be waited for (R14): for those
+// whose read lease may be alive, and for those who may take the group for empty.
+func (m *Machine) hold(now Time) {
+	m.emptyUntil = m.cfg.EmptyUntil
+	if m.point == 0 {
+		m.emptyUntil = max(m.emptyUntil, m.cfg.UnopenedUntil)
+	}
+	until := m.emptyUntil
+	if !m.cfg.Clean && !m.cfg.Fresh && !m.cfg.Quorum.All(m.fenced) {
+		until = max(until, now+quorum.LeaseWait)
+	}
+	if now < until {
+		m.holdUntil = until
+	}
+}
+
 // leaseOver reports whether writes may be answered: a former writer can read
-// nowhere any more (R14). It ends the wait as soon as all are fenced; who
-// reads a group as empty asks nobody, so for a Fresh one only time helps.
+// nowhere any more (R14). The wait for read leases ends as soon as all are fenced;
+// who reads a group as empty asks nobody: then only time helps.
 func (m *Machine) leaseOver(now Time) bool {
-	if now < m.holdUntil && (m.cfg.Fresh || !m.cfg.Quorum.All(m.fenced)) {
+	if now < m.emptyUntil || now < m.holdUntil && !m.cfg.Quorum.All(m.fenced) {
 		return false
 	}
 	if m.holdUntil != 0 {
