@@ -229,7 +229,9 @@ func (s *Store) write() error {
 	if err := s.filer.admit(h, who); err != nil {
 		return err
 	}
-	s.brake(b, who)
+	if who == takeClient && !s.cfg.byHand {
+		s.brakes.admit(b.payload.bytes(), s.cfg.Clock, s.stop)
+	}
 	s.stalls.begin(s.cfg.Clock.Now())
 	took, err := s.put(b, h, s.nextBatch)
 	if err == nil {

@@ -50,7 +50,7 @@ func (c *checkpointer) take(stop <-chan struct{}) error {
 	c.slot = 1 - c.slot
 	s.cfg.Logger.Info("checkpoint", "disk", s.disk, "generation", uint32(g), "leaves", len(shot.frozen),
 		"state", m.stateLength, "parts", len(parts), "took", s.cfg.Clock.Now().Sub(was))
-	c.end(g)
+	c.end(m)
 	return c.sweep()
 }
 

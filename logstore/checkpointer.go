@@ -26,6 +26,7 @@ type checkpointer struct {
 		sync.Mutex
 		wanted           bool
 		started, durable generation
+		covered          positions // of the one that is durable
 	}
 
 	// taking is held by who takes a checkpoint; it guards what follows.
@@ -38,8 +39,13 @@ type checkpointer struct {
 
 const (
 	// costShare: a checkpoint is due when this many times of what it would
-	// write was logged, so that it adds an eighth to what is written.
-	costShare = 8
+	// write was logged, so that it adds little to what is written.
+	costShare = 24
+	// longTail is from which length of the log on a checkpoint is due when
+	// only shortShare times of what it would write was logged: so the log of
+	// a store whose indexes take GiBs is replayed in seconds, too.
+	longTail   = 4 * block.GiB
+	shortShare = 8
 	// ckptPause lies between chunks: 150 MB/s at most.
 	ckptPause = 10 * time.Millisecond
 	// maxParts bounds the files of leaves that one checkpoint needs.
@@ -64,11 +70,20 @@ func (c *checkpointer) request() generation {
 	return c.mu.started + 1
 }
 
-// next is the generation of the next checkpoint that begins; it asks for none.
-func (c *checkpointer) next() generation {
+// covers tells whether a log file lies wholly before the positions of the
+// checkpoint in force: then no replay reads it.
+func (c *checkpointer) covers(f *logFile) bool {
 	c.mu.Lock()
 	defer c.mu.Unlock()
-	return c.mu.started + 1
+	return c.mu.covered.behind(&f.header)
+}
+
+// behind tells whether a log file lies wholly before the position in its log.
+func (p *positions) behind(h *fileHeader) bool {
+	if h.kind == fileCold {
+		return h.seq < p.cold.file
+	}
+	return h.seq < p.hot.file
 }
 
 // now takes a checkpoint on the caller's goroutine. Error kinds: those of take.
@@ -91,9 +106,9 @@ func (c *checkpointer) begin() generation {
 }
 
 // end tells that a checkpoint is durable.
-func (c *checkpointer) end(g generation) {
+func (c *checkpointer) end(m *manifest) {
 	c.mu.Lock()
-	c.mu.durable = g
+	c.mu.durable, c.mu.covered = m.generation, m.at
 	c.mu.Unlock()
 	if c.onDurable != nil {
 		c.onDurable()
@@ -158,13 +173,23 @@ func (c *checkpointer) due() bool {
 	c.taking.Lock()
 	logged := block.ByteCount(s.stats.bytes.Load() - c.logged)
 	c.taking.Unlock()
-	return checkpointDue(logged, s.cfg.CheckpointEvery, s.checkpointCost())
+	least := s.cfg.CheckpointEvery
+	if least == 0 {
+		least = checkpointEvery(s.cfg.FileSize, s.filer.limit())
+	}
+	return checkpointDue(logged, least, s.checkpointCost())
+}
+
+// checkpointEvery is the least that is logged between two checkpoints of a store
+// that may take so much: files behind the last one cannot be freed.
+func checkpointEvery(file, limit block.ByteCount) block.ByteCount {
+	return max(file, min(limit/32, 256*block.MiB))
 }
 
 // checkpointDue: a checkpoint saves the replay of what was logged since the
 // last one; it should cost little beside that.
 func checkpointDue(logged, least, cost block.ByteCount) bool {
-	return logged >= max(least, costShare*cost)
+	return logged >= least && (logged >= costShare*cost || logged >= max(longTail, shortShare*cost))
 }
 
 // checkpointCost is about what a checkpoint would write now.

@@ -301,7 +301,8 @@ func TestSpaceOfCheckpointsIsBounded(t *testing.T) {
 	sameByReplay(t, crash(disk), "at the end")
 }
 
-// When one is due: what it costs is an eighth of what was logged, at most.
+// When one is due: what it costs is little beside what was logged, and what
+// was logged is soon replayed.
 func TestCheckpointDue(t *testing.T) {
 	for _, c := range []struct {
 		logged, least, cost block.ByteCount
@@ -310,9 +311,12 @@ func TestCheckpointDue(t *testing.T) {
 		{0, 256, 0, false},
 		{255, 256, 1, false},
 		{256, 256, 1, true},
-		{256, 256, 32, true},
-		{256, 256, 33, false},
-		{264, 256, 33, true},
+		{240, 24, 10, true},
+		{239, 24, 10, false},
+		{longTail - 1, 0, longTail / 16, false},
+		{longTail, 0, longTail / 16, true},
+		{longTail, 0, longTail, false},
+		{8 * longTail, 0, longTail, true},
 	} {
 		if got := checkpointDue(c.logged, c.least, c.cost); got != c.want {
 			t.Errorf("%+v: %v", c, got)

@@ -34,9 +34,8 @@ func (l *leaf) encode(p []byte) block.Sum {
 }
 
 // decodeLeaf reads a leaf whose checksum was verified, and tells how many
-// blocks of data it has. The files that these lie in are added to used; it
-// fails if there can be no such file.
-func decodeLeaf(p []byte, used fileSet) (l *leaf, data int, ok bool) {
+// blocks of data it has. It fails if one lies in a file above the highest.
+func decodeLeaf(p []byte, highest fileSeq) (l *leaf, data int, ok bool) {
 	le := binary.LittleEndian
 	l = new(leaf)
 	for i := range l.locs {
@@ -46,7 +45,7 @@ func decodeLeaf(p []byte, used fileSet) (l *leaf, data int, ok bool) {
 		if at.flags != locData {
 			continue
 		}
-		if !used.add(at.file) {
+		if at.file > highest {
 			return nil, 0, false
 		}
 		data++

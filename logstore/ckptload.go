@@ -17,24 +17,6 @@ type restored struct {
 	manifest *manifest
 	files    map[fileSeq]*fileState
 	segs     map[segIndex]*Segment
-	used     fileSet // files that blocks lie in
-}
-
-// fileSet is a set of log files, by number.
-type fileSet []bool
-
-// maxFileSeq is the highest number that a set takes: 4 EiB of log.
-const maxFileSeq fileSeq = 1 << 24
-
-func newFileSet(highest fileSeq) fileSet { return make(fileSet, min(highest, maxFileSeq)+1) }
-
-// add tells whether f is one of the files that there can be.
-func (s fileSet) add(f fileSeq) bool {
-	if int(f) >= len(s) {
-		return false
-	}
-	s[f] = true
-	return true
 }
 
 // highest is the highest number of a log file when m was made, or later.
@@ -100,13 +82,13 @@ func (s *Store) load(m *manifest) (*restored, error) {
 	if err != nil {
 		return nil, err
 	}
-	r := &restored{manifest: m, files: make(map[fileSeq]*fileState, len(files)), segs: make(map[segIndex]*Segment, len(segs)), used: newFileSet(m.highest())}
+	r := &restored{manifest: m, files: make(map[fileSeq]*fileState, len(files)), segs: make(map[segIndex]*Segment, len(segs))}
 	for i := range files {
 		r.files[files[i].seq] = &files[i]
 	}
-	ll := leafLoader{store: s, used: r.used}
+	ll := leafLoader{store: s, highest: m.highest()}
 	for _, st := range segs {
-		g, ok := s.restore(st, r.used)
+		g, ok := s.restore(st, ll.highest)
 		if !ok || r.segs[st.idx] != nil {
 			return nil, block.Errorf(block.Corrupt, "%s has a segment %v that makes no sense", name, st.id)
 		}
@@ -126,7 +108,7 @@ func lost(err error, name string) error {
 
 // restore makes the segment of a state, without its leaves; false if the state
 // breaks an invariant.
-func (s *Store) restore(st *segmentState, used fileSet) (*Segment, bool) {
+func (s *Store) restore(st *segmentState, highest fileSeq) (*Segment, bool) {
 	g := newSegment(s, st.id, st.idx)
 	g.mu.promised, g.mu.config, g.mu.applied = st.promised, st.config, st.applied
 	g.mu.health.declared, g.mu.told = st.declared, st.told
@@ -137,7 +119,7 @@ func (s *Store) restore(st *segmentState, used fileSet) (*Segment, bool) {
 	for _, entries := range [][]chainEntry{st.chain.Path, st.chain.Branches, st.chain.Pending} {
 		for i := range entries {
 			known := true
-			entries[i].Value.references(func(l location, _ int) { known = known && used.add(l.file) })
+			entries[i].Value.references(func(l location, _ int) { known = known && l.file <= highest })
 			if !known {
 				return nil, false
 			}
@@ -152,9 +134,9 @@ func (s *Store) restore(st *segmentState, used fileSet) (*Segment, bool) {
 
 // leafLoader reads leaves in the order in which they lie in their parts.
 type leafLoader struct {
-	store *Store
-	used  fileSet
-	todo  []wantedLeaf
+	store   *Store
+	highest fileSeq // that a block can lie in
+	todo    []wantedLeaf
 }
 
 type wantedLeaf struct {
@@ -233,7 +215,7 @@ func (l *leafLoader) chunk(name string, b []byte, first, n int, want []wantedLea
 		if got := block.Checksum(p); got != at.sum {
 			return nil, block.Errorf(block.Corrupt, "leaf %d of %s has checksum %08x instead of %08x", at.at, name, uint32(got), uint32(at.sum))
 		}
-		leaf, data, ok := decodeLeaf(p, l.used)
+		leaf, data, ok := decodeLeaf(p, l.highest)
 		if !ok {
 			return nil, block.Errorf(block.Corrupt, "leaf %d of %s names a log file that never was", at.at, name)
 		}

@@ -77,7 +77,7 @@ func (c *checkpointer) use(m *manifest, r *restored) {
 	if c.manifests[0] == m {
 		c.slot = 1
 	}
-	c.mu.durable = m.generation
+	c.mu.durable, c.mu.covered = m.generation, m.at
 	live := make(map[generation]int)
 	for _, g := range r.segs {
 		for i := range g.mu.index.base.slots {

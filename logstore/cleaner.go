@@ -7,15 +7,16 @@ import (
 	"time"
 
 	"github.com/sextantdisk/sextant/internal/block"
+	"github.com/sextantdisk/sextant/internal/mutant"
 )
 
 // cleaner is a goroutine that makes room: it moves what is live out of files
 // that are mostly dead, and gives empty files back as spares. It is born in
 // Open and dies in Close.
 //
-//	sealed ── survey ── move, cold flush ── empty ── checkpoint ── FREE ── last reader ── spare
-//	          headers    RELOC, compare      no index    no replay    in the    unpin         rename
-//	                     and set             points there  needs it   hot log
+//	sealed ── checkpoint ── survey ── move, cold flush ── FREE ── last reader ── spare
+//	          no replay     headers   RELOC, compare      in the    unpin         rename
+//	          reads it                and set             hot log
 //
 // Each step may be the last before a crash: until FREE is durable the file is
 // there and its blocks are found in both places; the index has one of them.
@@ -39,25 +40,21 @@ type cleaner struct {
 	}
 }
 
-// emptied is a file that no index points to.
+// emptied is a file that no index points to and that no replay reads.
 type emptied struct {
 	file   *logFile
 	survey *survey
-	// gen is the checkpoint after which no replay needs the file; 0: not
-	// asked for yet.
-	gen   generation
-	asked bool
 }
 
 const (
 	// cleanLook is how often the cleaner looks when there is something to
 	// wait for.
-	cleanLook = 100 * time.Millisecond
+	cleanLook = 10 * time.Millisecond
 	// historyKeep is how long a file without live blocks is kept where there
 	// is room, for peers that were away and catch up from the log (R20).
 	historyKeep = 5 * time.Minute
-	// maxEmptied bounds the files that wait for a checkpoint.
-	maxEmptied = 64
+	// maxEmptied bounds the files that one ticket frees.
+	maxEmptied = 16
 	// maxDebtFiles bounds what the cleaner makes up for, in files.
 	maxDebtFiles = 4
 	// cleanRetry is how long a disk that is too full to be cleaned is left
@@ -88,14 +85,16 @@ func (c *cleaner) run(stop <-chan struct{}) {
 func (c *cleaner) step(stop <-chan struct{}) (again time.Duration) {
 	c.settleDead()
 	c.recycleLeft()
-	c.free()
 	p := c.look()
 	c.collectEmpty(p)
-	c.ask(p)
-	if c.owes(p) && len(c.emptied) < maxEmptied && c.mayTry() && c.cleanOne(stop) {
+	cleaned := len(c.emptied) < maxEmptied && c.owes(p) && c.mayTry() && c.cleanOne(p, stop)
+	if cleaned && len(c.emptied) < p.together() {
 		return 0
 	}
-	if p.ratio() > 0 || len(c.emptied) > 0 {
+	switch freed := c.free(); {
+	case cleaned && freed:
+		return 0
+	case p.ratio() > 0 || !freed:
 		return cleanLook
 	}
 	return cleanRest
@@ -127,7 +126,7 @@ func (c *cleaner) look() pace {
 	p.coming += len(c.mu.left)
 	c.mu.pace = p
 	c.mu.Unlock()
-	s.braking.Store(uint64(p.admitted()))
+	s.brakes.set(p.brake())
 	return p
 }
 
@@ -138,7 +137,7 @@ func (c *cleaner) refresh() {
 	defer c.mu.Unlock()
 	c.mu.pace.free = free
 	if c.mu.pace.reserve > 0 || c.mu.pace.slack > 0 { // it has looked before
-		c.store.braking.Store(uint64(c.mu.pace.admitted()))
+		c.store.brakes.set(c.mu.pace.brake())
 	}
 }
 
@@ -169,11 +168,21 @@ func (c *cleaner) settleDead() {
 	}
 }
 
-// collectEmpty finds the sealed files in which nothing is live.
+// freeable tells whether f may go once it is empty: nothing is appended to it,
+// and no replay reads it. What it holds is not cleaned before either, since what
+// is not moved yet may die meanwhile.
+func (s *Store) freeable(f *logFile) bool {
+	return f.sealed.Load() && (s.ckpt.covers(f) || mutant.On(mutant.VictimBeforeCheckpoint))
+}
+
+// collectEmpty finds the files in which nothing is live.
 func (c *cleaner) collectEmpty(p pace) {
 	s := c.store
 	for _, f := range s.files.Load().all {
-		if len(c.emptied) == maxEmptied || !f.sealed.Load() || f.live.Load() != 0 || c.waits(f) || !c.expired(f, p) {
+		if len(c.emptied) == maxEmptied {
+			return
+		}
+		if f.live.Load() != 0 || !s.freeable(f) || c.waits(f) || !c.expired(f, p) {
 			continue
 		}
 		v, err := s.surveyFile(f)
@@ -184,6 +193,7 @@ func (c *cleaner) collectEmpty(p pace) {
 			s.cleaningFailed(f, err)
 			return
 		}
+		s.brakes.win(f.header.pages.bytes())
 		c.emptied = append(c.emptied, emptied{file: f, survey: v})
 	}
 }
@@ -230,35 +240,52 @@ func (s *Store) canFree() bool {
 		return coming > 0
 	}
 	for _, f := range s.files.Load().all {
-		live := f.live.Load()
-		if f.sealed.Load() && live != f.stuck.Load() && float64(live) <= mostLive*float64(f.header.pages) {
+		if k := s.candidate(f); k.worth() && f.sealed.Load() && k.live != f.stuck.Load() {
 			return true
 		}
 	}
 	return false
 }
 
-// cleanOne empties the best victim; false if there is none.
-func (c *cleaner) cleanOne(stop <-chan struct{}) bool {
+func (s *Store) candidate(f *logFile) candidate {
+	return candidate{seq: f.header.seq, pages: f.header.pages, live: f.live.Load(), moved: f.moved}
+}
+
+// choose gives the file that is best cleaned next, nil if there is none. wait
+// tells that a better one can be cleaned only after a checkpoint.
+func (c *cleaner) choose() (f *logFile, wait bool) {
 	s := c.store
 	var files []*logFile
 	var cands []candidate
-	newest := fileSeq(0)
+	best := choice{into: c.cold.fillsWith()}
 	for _, f := range s.files.Load().all {
-		newest = max(newest, f.header.seq)
-		live := f.live.Load()
-		if !f.sealed.Load() || c.waits(f) || live == f.stuck.Load() {
+		best.newest = max(best.newest, f.header.seq)
+		k := s.candidate(f)
+		if !f.sealed.Load() || c.waits(f) || k.live == f.stuck.Load() || !k.worth() {
 			continue
 		}
 		files = append(files, f)
-		cands = append(cands, candidate{seq: f.header.seq, pages: f.header.pages, live: live})
+		cands = append(cands, k)
 	}
-	i, ok := victim(cands, newest)
+	first, some := best.of(cands, nil)
+	i, ok := best.of(cands, func(i int) bool { return s.freeable(files[i]) })
 	if !ok {
+		return nil, some
+	}
+	return files[i], i != first && !s.freeable(files[first])
+}
+
+// cleanOne empties the best victim; false if there is none.
+func (c *cleaner) cleanOne(p pace, stop <-chan struct{}) bool {
+	s := c.store
+	f, wait := c.choose()
+	if wait && (f == nil || p.hurry()) {
+		c.askCheckpoint(p)
+	}
+	if f == nil {
 		return false
 	}
-	f := files[i]
-	before := f.live.Load()
+	c.cold.moving = f.moved.next()
 	v, err := s.clean(f, stop)
 	switch {
 	case errors.Is(err, errStopped):
@@ -267,13 +294,20 @@ func (c *cleaner) cleanOne(stop <-chan struct{}) bool {
 		s.cleaningFailed(f, err)
 		return false
 	}
-	c.debt -= float64((f.header.pages - min(f.header.pages, pageNo(before))).bytes())
 	if live := f.live.Load(); live != 0 { // something of it cannot be moved
 		f.stuck.Store(live)
 		return true
 	}
 	c.emptied = append(c.emptied, emptied{file: f, survey: v})
 	return true
+}
+
+// askCheckpoint asks for a checkpoint behind the files that are to be cleaned.
+func (c *cleaner) askCheckpoint(p pace) {
+	c.store.ckpt.request()
+	if p.hurry() {
+		c.store.ckpt.urgent.ring()
+	}
 }
 
 // cleaningFailed notes why a file was not cleaned. A full disk is tried again

@@ -6,8 +6,14 @@ import (
 )
 
 // coldBatch bounds the payload of a batch of the cold head: short, so that a
-// client's flush does not wait long behind it.
-const coldBatch = 512 * block.KiB
+// client's flush does not wait long behind it, and as many blocks as have
+// descriptors in two pages of header when each was moved alone.
+const coldBatch = coldEach * pageSize
+
+const (
+	coldHeader = 2
+	coldEach   = (coldHeader*pageSize - batchHeaderSize) / (descriptorSize + sumSize + sourceSize)
+)
 
 // coldLog is the second head of a store. What cleaning moves goes there, apart
 // from what clients write, because it will live longer. It has files, batch
@@ -22,6 +28,11 @@ type coldLog struct {
 	last  fileSeq // number of the newest cold file; 0: there is none
 	next  batchSeq
 	batch batch
+	// moving is how often what is being moved now was moved, this time
+	// included: the next file is for its like.
+	moving moveCount
+	// unproven: something was written since the last SYNCMARK.
+	unproven bool
 }
 
 // writeCold makes the cold batch durable and applies it. Error kinds: NoSpace,
@@ -57,6 +68,7 @@ func (s *Store) rollCold() error {
 		return s.coldError(err)
 	}
 	c.head, c.last = hd, hd.file.header.seq
+	hd.file.moved = max(c.moving, 1)
 	s.addFile(hd.file)
 	s.moveOn(&s.mu.applied.cold, &c.head, c.next-1)
 	return s.coldError(s.seal(&old))
@@ -108,8 +120,15 @@ func (g *Segment) applyReloc(d *descriptor, to location) {
 func (s *Store) addCold(it item) error {
 	c := &s.cleaner.cold
 	limit := min(coldBatch, s.cfg.MaxBatchBytes)
+	c.unproven = true
 	if c.batch.add(it, c.head.room(), limit) {
 		return nil
+	}
+	if n := c.fits(&it); n > 0 { // files are filled to their last page: else cleaning might win nothing
+		if err := s.addCold(it.cut(0, n)); err != nil {
+			return err
+		}
+		it = it.cut(n, len(it.sums))
 	}
 	if err := s.writeCold(); err != nil {
 		return err
@@ -126,11 +145,40 @@ func (s *Store) addCold(it item) error {
 	return nil
 }
 
+// fillsWith is how often what goes to the open file was moved; 0 if it is full,
+// or there is none.
+func (c *coldLog) fillsWith() moveCount {
+	if c.head.file == nil || c.head.room() < c.head.file.header.pages/16 {
+		return 0
+	}
+	return c.head.file.moved
+}
+
+// fits is how many blocks of a RELOC that is too long for the rest of the file
+// can go there all the same.
+func (c *coldLog) fits(it *item) int {
+	left := c.head.room() - min(c.head.room(), c.batch.pages()+1) // it may take one more page of header
+	if int(left) >= len(it.sums) {
+		return 0 // then something else is full: the batch, or its header
+	}
+	return int(left)
+}
+
+// cut is blocks [from, to) of a RELOC.
+func (it *item) cut(from, to int) item {
+	c := *it
+	c.d.block, c.d.count, c.d.source = it.d.block+uint32(from), uint32(to-from), it.d.source.plus(from)
+	c.sums, c.payload = it.sums[from:to], it.payload[from*pageSize:to*pageSize]
+	return c
+}
+
 // markCold ends a round of cleaning with a SYNCMARK: behind it, what was moved
 // is proven durable (trap T14).
 func (s *Store) markCold() error {
 	if err := s.addCold(item{d: descriptor{typ: TypeSyncMark}}); err != nil {
 		return err
 	}
-	return s.writeCold()
+	err := s.writeCold()
+	s.cleaner.cold.unproven = err != nil
+	return err
 }

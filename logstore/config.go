@@ -50,8 +50,9 @@ type Config struct {
 	// Spares is how many cleaned files wait at most to be used again, -1
 	// none; more go back to the file system.
 	Spares int
-	// CheckpointEvery is the least that is logged between two checkpoints; 0
-	// is one file. There is more between them if they are large.
+	// CheckpointEvery is the least that is logged between two checkpoints. 0:
+	// a file, or a 32nd of what log files may take, but no more than 256 MiB.
+	// There is more between them if they are large.
 	CheckpointEvery block.ByteCount
 	// Direct says whether appends bypass the page cache.
 	Direct DirectMode
@@ -106,9 +107,6 @@ func (c Config) normal() (Config, error) {
 	}
 	if c.MaxBatchBytes == 0 {
 		c.MaxBatchBytes = DefaultBatch
-	}
-	if c.CheckpointEvery == 0 {
-		c.CheckpointEvery = c.FileSize
 	}
 	if c.Spares == 0 {
 		c.Spares = DefaultSpares

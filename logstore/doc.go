@@ -31,7 +31,8 @@
 //	rot, scrub, stall           damage found and not yet mended; reading all; slow flushes
 //	ledger, space, victim       what of each file is live; how full; what to clean, how fast
 //	cleaner, survey, move       making room: the goroutine, what a file holds, moving it
-//	cold, free                  the second head; freeing and recycling files
+//	cold, free, brake           the second head; freeing and recycling files;
+//	                            holding clients back while that goes on
 //	pin                         holding versions for backups and snapshots
 //	recovery, scanner, walk     where a log ends, and why
 //	open, replay, inspect       walking it to open it, or to look at it
@@ -53,8 +54,8 @@
 //     or of the log (rule R19).
 //   - Nothing is appended behind a torn batch: the next file's header says
 //     where the torn file ended (trap T17).
-//   - A file of the log is used again only after no index pointed to it, then a
-//     checkpoint began and became durable, then a FREE record did, then its
+//   - A file of the log is used again only after a checkpoint behind it was
+//     durable, no index pointed to it, then a FREE record was durable, then its
 //     last reader left.
 //   - Moving changes where a version lies, never which versions there are:
 //     compare-and-set from the place that the RELOC names.
@@ -77,6 +78,7 @@
 // Goroutines: five for each store, from Open to Close: keeper writes a SYNCMARK
 // when the log falls idle, filler zero-writes ahead, checkpointer writes
 // checkpoints, sealer footers, cleaner owns the cold head and gives space back.
-// Appends run on the goroutines that wait for them, reads and scans on their
-// callers'.
+// The cleaner has its reads done by up to three more, which end with the file
+// that it empties. Appends run on the goroutines that wait for them, reads and
+// scans on their callers'.
 package logstore

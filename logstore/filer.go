@@ -34,6 +34,7 @@ type filer struct {
 	mu struct {
 		sync.Mutex
 		spares  []string
+		making  int // spares that are not durable yet
 		nextNew uint32
 		planned block.ByteCount // full lengths of log files and spares
 		// limit is what log files and spares may take: the capacity, or

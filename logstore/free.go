@@ -5,7 +5,6 @@ import (
 	"path"
 
 	"github.com/sextantdisk/sextant/internal/block"
-	"github.com/sextantdisk/sextant/internal/mutant"
 )
 
 // saveMarks copies a file's ZEROs, TRIMs, EPOCH_OPENs, HYDRATEs and COPYs of zeroes to the cold log, where
@@ -27,6 +26,9 @@ func (s *Store) saveMarks(v *survey, f *logFile) error {
 		}
 	}
 	v.marks = nil
+	if !s.cleaner.cold.unproven {
+		return nil
+	}
 	return s.markCold()
 }
 
@@ -88,51 +90,36 @@ func (s *Store) oldestElsewhere(v *survey, f *logFile) map[segIndex]block.LSN {
 	return oldest
 }
 
-// ask sees that a checkpoint comes for the files that are empty: with the next
-// one that is due anyway, or soon where files are wanted.
-func (c *cleaner) ask(p pace) {
-	ckpt := &c.store.ckpt
-	for i := range c.emptied {
-		if e := &c.emptied[i]; e.gen == 0 {
-			e.gen = ckpt.next()
-		}
-		if e := &c.emptied[i]; (p.hurry() || len(c.emptied) >= maxEmptied/2 || c.store.cfg.forgetful) && !e.asked {
-			e.asked = true
-			ckpt.request()
-		}
+// free lets go of the files that are empty: it logs again what else they held,
+// and that they are gone, and takes them out. False if some must wait: a
+// segment was dropped meanwhile, or there is no room.
+//
+// No replay misses them. It begins with a checkpoint that lies behind them, so
+// it does not read them; and whatever that checkpoint still finds in them, a
+// record behind its position moves or replaces: RELOCs and changes were durable
+// before the index followed them, and the STATUS here tells a floor at or above
+// all versions that were forgotten.
+func (c *cleaner) free() bool {
+	if len(c.emptied) == 0 {
+		return true
 	}
-	if len(c.emptied) > 0 && p.free <= p.throttleBelow()+1 {
-		ckpt.urgent.ring()
-	}
-}
-
-// free lets go of the empty files that no replay needs any more: it logs again
-// what else they held, and that they are gone, and takes them out.
-func (c *cleaner) free() {
 	s := c.store
-	durable := s.ckpt.durable()
 	t := &Ticket{store: s, upkeep: true}
-	var gone []*logFile
-	rest := c.emptied[:0]
 	for _, e := range c.emptied {
-		if (e.gen == 0 || durable < e.gen) && !mutant.On(mutant.VictimBeforeCheckpoint) {
-			rest = append(rest, e)
-			continue
-		}
 		t.steps = append(t.steps, s.relog(e)...)
-		gone = append(gone, e.file)
 	}
-	if len(gone) == 0 {
-		return
+	done := s.brakes.hurry()
+	err := s.enqueue(t).Wait()
+	done()
+	if err != nil {
+		return false
 	}
-	if err := s.enqueue(t).Wait(); err != nil {
-		return // a segment was dropped meanwhile, or there is no room: again later
+	for _, e := range c.emptied {
+		c.letGo(e.file)
 	}
-	clear(c.emptied[len(rest):])
-	c.emptied = rest
-	for _, f := range gone {
-		c.letGo(f)
-	}
+	clear(c.emptied)
+	c.emptied = c.emptied[:0]
+	return true
 }
 
 // relog is what must be in the log before a file goes: configurations, floors
@@ -197,48 +184,63 @@ func (c *cleaner) recycleLeft() {
 	left := c.mu.left
 	c.mu.left = nil
 	c.mu.Unlock()
-	for _, f := range left {
-		if err := c.store.filer.recycle(f.name, f.header.pages.bytes()); err != nil {
-			c.store.fail(err)
-			return
-		}
-		c.store.stats.recycled.Add(1)
+	if len(left) == 0 {
+		return
 	}
-	if len(left) > 0 {
-		c.stuck.Store(false)
-		c.store.filer.measure()
-		c.refresh()
+	if err := c.store.filer.recycle(left...); err != nil {
+		c.store.fail(err)
+		return
 	}
+	c.store.stats.recycled.Add(uint64(len(left)))
+	c.stuck.Store(false)
+	c.store.filer.measure()
+	c.refresh()
 }
 
-// recycle makes a spare of a log file that nobody needs, or removes it when
-// there are enough, or when it has another length than files have now. Its
+// recycle makes spares of log files that nobody needs, or removes them when
+// there are enough, or when they have another length than files have now. Their
 // bytes stay: a frame names file, nonce and page, so none of its former life
-// can pass for one of its next; and its space is written, so an append to it
-// needs no journal. The new name is durable before the file is used.
-func (r *filer) recycle(name string, size block.ByteCount) error {
-	r.mu.Lock()
-	keep := size == r.fileSize && len(r.mu.spares) < r.maxSpares && (r.capacity == 0 || r.mu.planned <= r.capacity)
-	r.mu.nextNew++
-	spare := fileName(sparePrefix, r.mu.nextNew)
-	r.mu.Unlock()
-	full := path.Join(r.dir, name)
-	if keep {
-		if err := r.fs.Rename(full, path.Join(r.dir, spare)); err != nil {
-			return diskError(err, "renaming", name)
+// can pass for one of its next; and their space is written, so an append to it
+// needs no journal. The new names are durable before the files are used.
+func (r *filer) recycle(files ...*logFile) error {
+	spares := make([]string, len(files))
+	for i, f := range files {
+		var err error
+		if spares[i], err = r.rename(f.name, f.header.pages.bytes()); err != nil {
+			return err
 		}
-	} else if err := r.fs.Remove(full); err != nil {
-		return diskError(err, "removing", name)
 	}
 	if err := r.fs.SyncDir(r.dir); err != nil {
 		return diskError(err, "syncing", r.dir)
 	}
 	r.mu.Lock()
 	defer r.mu.Unlock()
-	if keep {
-		r.mu.spares = append(r.mu.spares, spare)
-	} else {
-		r.mu.planned -= min(r.mu.planned, size)
+	for i, f := range files {
+		if spares[i] != "" {
+			r.mu.spares = append(r.mu.spares, spares[i])
+			r.mu.making--
+		} else {
+			size := f.header.pages.bytes()
+			r.mu.planned -= min(r.mu.planned, size)
+		}
 	}
 	return nil
+}
+
+// rename gives a log file the name of a spare, or removes it: then there is no
+// name.
+func (r *filer) rename(name string, size block.ByteCount) (spare string, err error) {
+	r.mu.Lock()
+	keep := size == r.fileSize && len(r.mu.spares)+r.mu.making < r.maxSpares && (r.capacity == 0 || r.mu.planned <= r.capacity)
+	if keep {
+		r.mu.making++
+		r.mu.nextNew++
+		spare = fileName(sparePrefix, r.mu.nextNew)
+	}
+	r.mu.Unlock()
+	full := path.Join(r.dir, name)
+	if !keep {
+		return "", diskError(r.fs.Remove(full), "removing", name)
+	}
+	return spare, diskError(r.fs.Rename(full, path.Join(r.dir, spare)), "renaming", name)
 }

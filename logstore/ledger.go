@@ -28,20 +28,22 @@ type accounts struct {
 }
 
 // add counts n blocks at l, or takes them off if n is negative. A place in a
-// file that is gone (lost to damage) counts nowhere.
-func (a *accounts) add(l location, n int) {
+// file that is gone (lost to damage, or cleaned, while a replay has not come to
+// where the block lies now) counts nowhere: then it is false.
+func (a *accounts) add(l location, n int) bool {
 	if l.flags != locData || a.ledger == nil {
-		return
+		return true
 	}
 	if a.last == nil || a.last.header.seq != l.file {
 		f := a.ledger.files.Load().bySeq[l.file]
 		if f == nil {
-			return
+			return false
 		}
 		a.last = f
 	}
 	a.last.live.Add(int64(n))
 	a.ledger.total.Add(int64(n))
+	return true
 }
 
 // references calls fn for each place where blocks of a record lie, and how
@@ -81,15 +83,18 @@ func (l *leaf) references(fn func(l location, n int)) {
 }
 
 // keep and forget count the blocks of a record in and out.
-func (a *accounts) keep(v *version) { v.references(a.add) }
+func (a *accounts) keep(v *version) {
+	v.references(func(l location, n int) { a.add(l, n) })
+}
 
 func (a *accounts) forget(v *version) {
 	v.references(func(l location, n int) { a.add(l, -n) })
 }
 
 // recount sets all counts anew from the indexes, which nobody may use
-// meanwhile.
-func (s *Store) recount() {
+// meanwhile. It gives the files that blocks lie in and that are not there.
+func (s *Store) recount() (gone map[fileSeq]bool) {
+	gone = make(map[fileSeq]bool)
 	for _, f := range s.files.Load().all {
 		f.live.Store(0)
 	}
@@ -97,6 +102,11 @@ func (s *Store) recount() {
 	for _, g := range s.mu.segments {
 		x := &g.mu.index
 		x.accounts.last = nil
-		x.references(x.accounts.add)
+		x.references(func(l location, n int) {
+			if !x.accounts.add(l, n) {
+				gone[l.file] = true
+			}
+		})
 	}
+	return gone
 }

@@ -44,6 +44,8 @@ type logFile struct {
 	// could be moved, -1 before; deadSince when nothing was found live first.
 	stuck     atomic.Int64
 	deadSince time.Time
+	// moved is how often what lies here was moved, as far as is known.
+	moved moveCount
 
 	mu struct {
 		sync.RWMutex
@@ -104,6 +106,9 @@ func newLogFile(fs vfs.FS, dir, name string, h fileHeader, reader vfs.File) *log
 	f.end.Store(headerCopies)
 	f.claims.mu.taken = headerCopies
 	f.mu.spans = make(map[segIndex]span)
+	if h.kind == fileCold {
+		f.moved = 1 // at least
+	}
 	return f
 }
 

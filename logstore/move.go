@@ -1,6 +1,7 @@
 package logstore
 
 import (
+	"sync"
 	"time"
 
 	"github.com/sextantdisk/sextant/internal/block"
@@ -10,6 +11,8 @@ import (
 const (
 	// moveSpan is what the cleaner reads at once, past the page cache.
 	moveSpan = 256
+	// readAhead is how many such reads go on at the same time.
+	readAhead = 3
 	// moveGap is over how many dead pages it reads on.
 	moveGap = 16
 )
@@ -29,23 +32,34 @@ func (s *Store) clean(f *logFile, stop <-chan struct{}) (*survey, error) {
 		return nil, f.goneError()
 	}
 	defer func() { _ = f.unpin() }() // the last one closes a file that was only read
-	m := mover{store: s, file: f, in: slab.Get(moveSpan * pageSize), out: slab.Get(int(coldBatch))}
+	m := newMover(s, f, v.moves)
 	defer m.release()
-	for left := v.moves; len(left) > 0; {
-		n := together(left)
-		if err := m.span(left[:n]); err != nil {
+	gain := gainOf(v.moves, f)
+	for t := m.next(); t != nil; t = m.next() {
+		if err := m.hand(t); err != nil {
 			return nil, err
 		}
-		left = left[n:]
-		if !s.yield(stop) {
+		if !s.cleaner.yield(gain*float64(blocksOf(t.moves)), stop) {
 			return nil, errStopped
 		}
 	}
 	if err := m.flush(); err != nil {
 		return nil, err
 	}
-	v.moves = nil
 	return v, s.saveMarks(v, f)
+}
+
+// gainOf is how many bytes of f are won for each block that is moved.
+func gainOf(moves []move, f *logFile) float64 {
+	n := float64(blocksOf(moves))
+	return max(0, float64(f.header.pages)-n) * pageSize / max(n, 1)
+}
+
+func blocksOf(moves []move) (n int) {
+	for i := range moves {
+		n += moves[i].count
+	}
+	return n
 }
 
 // together is how many of the first moves are read by one call.
@@ -62,33 +76,89 @@ func together(moves []move) int {
 	return len(moves)
 }
 
-// mover copies blocks from one file to the cold head.
+// mover copies blocks from one file to the cold head. It reads ahead.
 type mover struct {
 	store *Store
 	file  *logFile
-	in    *slab.Buffer // what was read
+	left  []move         // not being read yet
+	ahead []*stretch     // being read, or read
+	idle  []*slab.Buffer // to read into
+	reads sync.WaitGroup
 	out   *slab.Buffer // the payload of the cold batch
 	used  int
 }
 
+func newMover(s *Store, f *logFile, moves []move) *mover {
+	m := &mover{store: s, file: f, left: moves, out: slab.Get(int(coldBatch))}
+	for range readAhead {
+		m.idle = append(m.idle, slab.Get(moveSpan*pageSize))
+	}
+	return m
+}
+
 func (m *mover) release() {
+	m.reads.Wait()
 	m.store.cleaner.cold.batch.reset() // after an error it names memory that goes back
-	m.in.Release()
+	for _, t := range m.ahead {
+		t.buf.Release()
+	}
+	for _, b := range m.idle {
+		b.Release()
+	}
 	m.out.Release()
 }
 
-// span reads neighbouring moves and hands their blocks on.
-func (m *mover) span(moves []move) error {
-	first, last := &moves[0], &moves[len(moves)-1]
-	n := int(last.at) + last.count - int(first.at)
-	buf := m.in.Bytes()[:n*pageSize]
-	if err := readPages(m.file.pastCache(true), m.file.name, buf, first.at); err != nil {
-		m.pick(moves, buf)
+// stretch is neighbouring moves whose blocks are read by one call.
+type stretch struct {
+	moves []move
+	buf   *slab.Buffer
+	p     []byte        // of buf: from the first move's page on
+	read  chan struct{} // closed when err is set
+	err   error
+}
+
+// next gives the next stretch, and begins to read those behind it; nil if there
+// are none. Each read is a goroutine's, which ends with it.
+func (m *mover) next() *stretch {
+	for len(m.left) > 0 && len(m.idle) > 0 {
+		n := together(m.left)
+		m.fetch(m.left[:n])
+		m.left = m.left[n:]
 	}
-	for i := range moves {
-		mv := &moves[i]
+	if len(m.ahead) == 0 {
+		return nil
+	}
+	t := m.ahead[0]
+	m.ahead = m.ahead[1:]
+	return t
+}
+
+func (m *mover) fetch(moves []move) {
+	first, last := &moves[0], &moves[len(moves)-1]
+	t := &stretch{moves: moves, buf: m.idle[0], read: make(chan struct{})}
+	t.p = t.buf.Bytes()[:(int(last.at)+last.count-int(first.at))*pageSize]
+	m.idle = m.idle[1:]
+	m.ahead = append(m.ahead, t)
+	m.reads.Add(1)
+	go func() {
+		defer m.reads.Done()
+		defer close(t.read)
+		t.err = readPages(m.file.pastCache(true), m.file.name, t.p, first.at)
+	}()
+}
+
+// hand hands the blocks of a stretch on, and takes its buffer back.
+func (m *mover) hand(t *stretch) error {
+	defer func() { m.idle = append(m.idle, t.buf) }()
+	<-t.read
+	first := &t.moves[0]
+	if t.err != nil {
+		m.pick(t.moves, t.p)
+	}
+	for i := range t.moves {
+		mv := &t.moves[i]
 		off := int(mv.at-first.at) * pageSize
-		if err := m.one(mv, buf[off:off+mv.count*pageSize]); err != nil {
+		if err := m.one(mv, t.p[off:off+mv.count*pageSize]); err != nil {
 			return err
 		}
 	}
@@ -139,12 +209,13 @@ func (m *mover) run(mv *move, p []byte, from, to int) error {
 			return err
 		}
 	}
-	d := mv.d
-	d.block, d.count, d.source = d.block+uint32(from), uint32(to-from), d.source.plus(from)
+	it := item{seg: mv.seg, d: mv.d, sums: mv.sums, payload: p}
+	it = it.cut(from, to)
 	payload := m.out.Bytes()[m.used : m.used+size]
-	copy(payload, p[from*pageSize:])
+	copy(payload, it.payload)
+	it.payload = payload
 	m.used += size
-	return m.store.addCold(item{seg: mv.seg, d: d, sums: mv.sums[from:to], payload: payload})
+	return m.store.addCold(it)
 }
 
 func (m *mover) flush() error {
@@ -152,31 +223,44 @@ func (m *mover) flush() error {
 	return m.store.writeCold()
 }
 
-// yield leaves the disk to others for a while, the longer the less room is
-// needed; false if the store closes.
-func (s *Store) yield(stop <-chan struct{}) bool {
-	c := &s.cleaner
-	c.mu.Lock()
-	p := c.mu.pace
-	c.mu.Unlock()
-	s.mu.Lock()
-	busy := s.mu.leading || len(s.mu.queue) > 0
-	s.mu.Unlock()
-	if d := p.breath(busy); d > 0 && !s.cfg.byHand {
-		return pause(s.cfg.Clock, d, stop)
+// yield leaves the disk to others for a while after a piece that wins so many
+// bytes: until clients have written enough for more to be owed, or have nothing
+// to write. So cleaning goes along with them, in small pieces. False if the
+// store closes.
+func (c *cleaner) yield(won float64, stop <-chan struct{}) bool {
+	s := c.store
+	c.debt -= won
+	s.brakes.win(block.ByteCount(won))
+	if s.cfg.byHand {
+		return !stopped(stop)
+	}
+	for waited := time.Duration(0); waited < paceIdle; waited += paceLook {
+		c.recycleLeft()
+		p := c.look()
+		if !c.owes(p) {
+			if !pause(s.cfg.Clock, paceLook, stop) {
+				return false
+			}
+			continue
+		}
+		if d := p.breath(s.busy()); d > 0 {
+			return pause(s.cfg.Clock, d, stop)
+		}
+		break
 	}
 	return !stopped(stop)
 }
 
-// brake holds a batch of clients back while room is made.
-func (s *Store) brake(b *batch, who taker) {
-	rate := s.braking.Load()
-	if rate == 0 || who != takeClient || s.cfg.byHand {
-		return
-	}
-	d := time.Duration(float64(b.payload.bytes()) / float64(rate) * float64(time.Second))
-	pause(s.cfg.Clock, min(d, maxBrake), s.stop)
-}
+const (
+	// paceLook is how often who is ahead of the clients looks where they are.
+	paceLook = 2 * time.Millisecond
+	// paceIdle is how long it waits for them at most.
+	paceIdle = 100 * time.Millisecond
+)
 
-// maxBrake bounds how long one batch is held back.
-const maxBrake = 250 * time.Millisecond
+// busy tells whether clients write.
+func (s *Store) busy() bool {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	return s.mu.leading || len(s.mu.queue) > 0
+}

@@ -53,6 +53,7 @@ func newStore(fsys vfs.FS, dir string, disk block.DiskID, cfg Config, lock inter
 	s.ledger.files = &s.files
 	s.stalls.base = cfg.Clock.Now()
 	s.files.Store(&fileTable{bySeq: map[fileSeq]*logFile{}})
+	s.brakes.won = newBell()
 	s.keeper = keeper{store: s, wake: newBell()}
 	s.filler = filler{store: s, wake: newBell()}
 	s.cleaner = cleaner{store: s, wake: newBell()}
@@ -80,7 +81,7 @@ func (s *Store) recover() error {
 		return err
 	}
 	r.settle()
-	s.recount()
+	r.missing(s.recount())
 	s.filer.measure()
 	s.lastSeq, s.nextBatch = r.end.seq, r.end.batch+1
 	if s.cfg.ReadOnly {
@@ -113,7 +114,6 @@ func (s *Store) replay(parts []logPart, names []string, r *replay) error {
 		if cold, err = r.adopt(base, cold, from.cold); err != nil {
 			return err
 		}
-		base.missing(s, parts)
 	}
 	w := s.walker(hot, from.hot, r)
 	if err := w.walk(); err != nil {

@@ -54,18 +54,20 @@ func (s *Store) resumeCold(end logEnd) (err error) {
 	return err
 }
 
-// finishFreeing takes files out that were logged as free before a crash.
+// finishFreeing takes files out that were logged as free before a crash; but
+// not where the next opening needs one, because a newer checkpoint was lost or
+// because the record of a move was.
 func (s *Store) finishFreeing(freed map[fileSeq]bool) error {
 	for seq := range freed {
 		f := s.files.Load().bySeq[seq]
-		if f == nil {
+		if f == nil || f.live.Load() != 0 || !s.ckpt.covers(f) {
 			continue
 		}
 		s.removeFile(f)
 		if err := f.unpin(); err != nil {
 			return diskError(err, "closing", f.name)
 		}
-		if err := s.filer.recycle(f.name, f.header.pages.bytes()); err != nil {
+		if err := s.filer.recycle(f); err != nil {
 			return err
 		}
 	}

@@ -1,6 +1,9 @@
 package logstore
 
 import (
+	"maps"
+	"slices"
+
 	"github.com/sextantdisk/sextant/internal/block"
 )
 
@@ -16,7 +19,9 @@ type replay struct {
 	// restored is the first number that the checkpoint had not given out:
 	// a lower one that it does not know was dropped.
 	restored segIndex
-	top      segIndex // highest number seen
+	// from is where the walks begin.
+	from positions
+	top  segIndex // highest number seen
 	// freed are the log files that FREE records name.
 	freed map[fileSeq]bool
 	// end and coldEnd are set when the walks are over.
@@ -29,7 +34,7 @@ func newReplay(s *Store) *replay {
 
 // base begins with what a checkpoint has.
 func (r *replay) base(b *restored) {
-	r.segs, r.restored = b.segs, b.manifest.nextSegment
+	r.segs, r.restored, r.from = b.segs, b.manifest.nextSegment, b.manifest.at
 	for _, g := range r.segs {
 		r.byID[g.id] = g
 	}
@@ -59,18 +64,15 @@ func (r *replay) adopt(b *restored, parts []logPart, at position) ([]logPart, er
 	return nil, nil
 }
 
-// missing reports the files before the position that blocks lie in and that
-// are not there. No segment has lost a record by that: what it knows is in the
-// checkpoint. Its blocks there are damaged, and reads say so.
-func (b *restored) missing(s *Store, parts []logPart) {
-	there := make(map[fileSeq]bool, len(parts))
-	for i := range parts {
-		there[parts[i].seq] = true
-	}
-	for seq, used := range b.used {
-		f, at := fileSeq(seq), b.manifest.at
-		if used && !there[f] && f < max(at.hot.file, at.cold.file) && f != at.hot.file && f != at.cold.file {
-			s.found(Damage{Kind: DamageFile, File: logName(f)})
+// missing reports the files before the checkpoint's positions that blocks lie
+// in, now that the log was read, and that are not there. No segment has lost a
+// record by that: what it knows is in the checkpoint. Its blocks there are
+// damaged, and reads say so. (The walks report those behind.)
+func (r *replay) missing(gone map[fileSeq]bool) {
+	hot, cold := r.from.hot.file, r.from.cold.file
+	for _, f := range slices.Sorted(maps.Keys(gone)) {
+		if f < max(hot, cold) && f != hot && f != cold {
+			r.store.found(Damage{Kind: DamageFile, File: logName(f)})
 		}
 	}
 }

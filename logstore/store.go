@@ -26,11 +26,10 @@ type Store struct {
 	lock      io.Closer
 	maxRecord block.ByteCount // payload of the longest record, and a page
 
-	files  atomic.Pointer[fileTable]
-	ledger ledger
-	level  atomic.Uint32 // SpaceLevel when it was asked last
-	// braking is how many bytes of payload a second clients get in; 0: all.
-	braking atomic.Uint64
+	files   atomic.Pointer[fileTable]
+	ledger  ledger
+	level   atomic.Uint32 // SpaceLevel when it was asked last
+	brakes  brakes
 	scans   scanCache
 	filer   *filer
 	keeper  keeper

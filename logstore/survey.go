@@ -28,7 +28,7 @@ type move struct {
 	count int
 }
 
-// surveyFile reads the headers of a log file and asks the indexes what of it
+// surveyFile reads the headers of the batches of a log file and asks the indexes what of it
 // counts. Parts that cannot be decoded are passed over: what lies in them stays
 // where it is. Error kinds: Unavailable, Closed.
 func (s *Store) surveyFile(f *logFile) (*survey, error) {
@@ -36,7 +36,10 @@ func (s *Store) surveyFile(f *logFile) (*survey, error) {
 		return nil, f.goneError()
 	}
 	defer func() { _ = f.unpin() }() // the last one closes a file that was only read
-	v := &survey{news: map[*Segment]bool{}, configs: map[*Segment]bool{}}
+	if v := s.surveyFooter(f); v != nil {
+		return v, nil
+	}
+	v := newSurvey()
 	end := pageNo(f.end.Load())
 	sc := newScanner(f, f.source(bigWindow*pageSize, true), end)
 	defer sc.close()
@@ -57,6 +60,27 @@ func (s *Store) surveyFile(f *logFile) (*survey, error) {
 		at = next
 	}
 	return v, nil
+}
+
+// surveyFooter does so by the footer; nil if there is none that is whole.
+func (s *Store) surveyFooter(f *logFile) *survey {
+	t := readFooter(f, f.pastCache(true))
+	if t == nil {
+		return nil
+	}
+	v, fr := newSurvey(), frame{}
+	for rest := t.body; len(rest) > 0; {
+		var st frameState
+		if rest, st = fr.decodeFooter(rest, f); st != frameGood {
+			return nil
+		}
+		s.surveyBatch(v, f, &fr)
+	}
+	return v
+}
+
+func newSurvey() *survey {
+	return &survey{news: map[*Segment]bool{}, configs: map[*Segment]bool{}}
 }
 
 // beyond is where a file goes on behind what cannot be decoded.

@@ -2,8 +2,6 @@ package logstore
 
 import (
 	"time"
-
-	"github.com/sextantdisk/sextant/internal/block"
 )
 
 // candidate is what the choice of a victim looks at.
@@ -11,46 +9,95 @@ type candidate struct {
 	seq   fileSeq
 	pages pageNo // length of the file
 	live  int64  // blocks that still count
+	moved moveCount
 }
 
-// victim chooses the file that is best cleaned next, by benefit against cost:
-// the space that it gives, times how long it is likely to stay as it is, over
-// what reading it and writing its live part costs, (1-u)*age/(1+u). A file's
-// age is how many files were begun since; so it needs no clock and survives a
-// restart. False if cleaning any of them would give less than it takes.
-func victim(files []candidate, newest fileSeq) (best int, ok bool) {
-	top := 0.0
-	for i, c := range files {
-		u := float64(c.live) / float64(c.pages)
-		if u > mostLive {
+// moveCount is how often blocks were moved by cleaning: 0 in what clients have
+// written, and no more than mostMoves.
+type moveCount uint8
+
+const mostMoves moveCount = 2
+
+func (m moveCount) next() moveCount { return min(m+1, mostMoves) }
+
+// worth tells whether cleaning it gives more than next to nothing: what it holds
+// takes less room elsewhere. Else a disk that is nearly full would be kept busy
+// for ever.
+func (k *candidate) worth() bool { return float64(k.live) <= mostLive*float64(coldBlocks(k.pages)) }
+
+// mostLive is up to which part of what a cold file has room for a file may be
+// live and is cleaned.
+const mostLive = 0.95
+
+// coldBlocks is how many blocks have room in a cold file of so many pages, one
+// by one: each has a descriptor in the header of its batch, and in the footer.
+func coldBlocks(pages pageNo) int64 {
+	const whole = coldEach + coldHeader // pages of a batch
+	room := pages - headerCopies
+	if pages >= footerFrom {
+		room -= room/whole*coldHeader + footerSlack
+	}
+	n := room / whole * coldEach
+	if rest := room % whole; rest > coldHeader {
+		n += rest - 1 - rest/(whole/coldHeader)
+	}
+	return int64(n)
+}
+
+// choice chooses the file that is best cleaned next.
+type choice struct {
+	newest fileSeq   // the newest log file
+	into   moveCount // what the open cold file is filled with; 0: anything
+}
+
+// of gives the candidate that is best cleaned next, among those that may be
+// (nil: all); false if there is none.
+//
+// By benefit against cost: the space that it gives, times how long that is
+// likely to stay as it is, over what reading it and writing its live part
+// costs, (1-u)*age/(1+u). A file's age is how many files were begun since; so
+// it needs no clock and survives a restart. One whose blocks were moved as often
+// as those in the open cold file is taken before one that is up to likeShare
+// times as good: so cold files are filled with what is alike, and either die
+// soon or stay.
+func (c choice) of(cands []candidate, may func(i int) bool) (best int, ok bool) {
+	top, topLike, like := 0.0, 0.0, 0
+	for i := range cands {
+		if may != nil && !may(i) {
 			continue
 		}
-		score := (1 - u) * float64(newest-c.seq+1) / (1 + u)
+		k := &cands[i]
+		u := min(1, float64(k.live)/float64(k.pages))
+		score := (1 - u) * float64(c.newest-k.seq+1) / (1 + u)
 		if score > top {
-			top, best, ok = score, i, true
+			top, best = score, i
+		}
+		if score > topLike && (c.into == 0 || k.live == 0 || k.moved.next() == c.into) {
+			topLike, like = score, i
 		}
 	}
-	return best, ok
+	if topLike*likeShare >= top {
+		best = like
+	}
+	return best, top > 0
 }
 
-// mostLive is up to which live part a file is worth cleaning. Beyond that a
-// disk would be kept busy for next to nothing; then it is full.
-const mostLive = 0.92
+const likeShare = 1.4
 
 // pace is what the cleaner's speed depends on, in log files.
 type pace struct {
 	free    int // can be taken now
-	coming  int // are empty and wait for a checkpoint or their last reader
+	coming  int // are empty and wait for their FREE or their last reader
 	reserve int // see reserveOf
 	slack   int // all files that live bytes would not fill
 }
 
 // Cleaning is late on purpose: what is not cleaned yet dies meanwhile, and all
 // space that lies free makes the rest fuller. So the limits are shares of the
-// slack, not of the disk. What lies between them is emptied for one checkpoint.
+// slack, not of the disk.
 const (
-	throttleShare = 48 // writes are slowed when so small a part of the slack is free
-	cleanShare    = 12 // cleaning begins when so much more is
+	throttleShare = 96 // writes are slowed when so small a part of the slack is free
+	cleanShare    = 48 // cleaning begins when so much more is
 )
 
 func (p pace) throttleBelow() int { return p.reserve + 1 + p.slack/throttleShare }
@@ -68,29 +115,17 @@ func (p pace) ratio() float64 {
 	return min(2, 2*float64(from-free)/float64(max(from-to, 1)))
 }
 
-// hurry tells that a checkpoint should not wait for its time: empty files are
-// needed now, or as many wait for one as may lie between the two limits, less
-// those that are emptied while it is taken.
-func (p pace) hurry() bool {
-	return p.free <= p.throttleBelow()+1 || 2*p.coming >= p.cleanBelow()-p.throttleBelow()
+// together is how many files are freed at once: each time costs the file system
+// some of what clients wait for.
+func (p pace) together() int {
+	return min(maxEmptied, 1+max(0, p.free-p.reserve)/3)
 }
 
-// The bounds of brakes: how many bytes of payload a second get in when the
-// slowing begins, and when the reserve is reached.
-const (
-	brakeFast = 512 * block.MiB
-	brakeSlow = 16 * block.MiB
-)
+// hurry tells that files are needed now.
+func (p pace) hurry() bool { return p.free <= p.throttleBelow()+1 }
 
-// admitted is how many bytes of payload a second get in; 0: all.
-func (p pace) admitted() block.ByteCount {
-	from := p.throttleBelow()
-	if p.free >= from {
-		return 0
-	}
-	part := float64(max(p.free-p.reserve, 0)) / float64(max(from-p.reserve, 1))
-	return brakeSlow + block.ByteCount(part*float64(brakeFast-brakeSlow))
-}
+// brake tells that clients are to be held back.
+func (p pace) brake() bool { return p.free < p.throttleBelow() }
 
 // breathMost is how long the cleaner rests after a piece when it need not
 // hurry and others use the disk.

@@ -12,7 +12,7 @@ const (
 	BlindRelocation  Mutant = "blind-relocation"   // a RELOC takes effect though its block was written since
 	StaleFrame       Mutant = "stale-frame"        // a frame of a file's former life counts
 
-	VictimBeforeCheckpoint Mutant = "victim-before-checkpoint" // a cleaned file is freed while a replay still needs it
+	VictimBeforeCheckpoint Mutant = "victim-before-checkpoint" // a cleaned file is freed though a replay reads it
 	CheckpointInParts      Mutant = "checkpoint-in-parts"      // a checkpoint's position is not that of its contents
 )
 
