@@ -32,6 +32,10 @@ type Options struct {
 	Extra map[string][]string
 	// Env is added to every daemon's environment.
 	Env []string
+	// Machine (default: this one, on loopback) is where a daemon runs. It is
+	// asked once for each, and for the admin commands as ("admin", 0). On
+	// machines of their own, clients reach a gateway by its Unix socket.
+	Machine func(role string, i int) Machine
 }
 
 const (
@@ -75,7 +79,8 @@ type Cluster struct {
 	// zones. They do not change while the cluster lives.
 	Metadata, Segments, Gateways []*Daemon
 
-	opts Options
+	opts  Options
+	admin Machine
 }
 
 // Start starts a cluster for a test, which fails if that is not possible.
@@ -118,7 +123,7 @@ func New(o Options) (*Cluster, error) {
 	if err := os.MkdirAll(o.Dir, 0o755); err != nil {
 		return nil, block.Wrap(block.Unavailable, err, "making the cluster's folder")
 	}
-	c := &Cluster{opts: o}
+	c := &Cluster{opts: o, admin: o.machine("admin", 0)}
 	for i := range o.Metadata {
 		c.Metadata = append(c.Metadata, c.metadata(i))
 	}
@@ -236,21 +241,27 @@ func (c *Cluster) MetadataAddrs() string {
 
 // URI is the NBD URI of a volume at gateway i.
 func (c *Cluster) URI(i int, volume string) string {
+	if c.opts.Machine != nil {
+		return "nbd+unix:///" + volume + "?socket=" + c.Socket(i)
+	}
 	return "nbd://" + c.Gateways[i].Addr("listen") + "/" + volume
 }
+
+// Socket is the path of the Unix socket of gateway i, which has one if it is
+// on a machine of its own.
+func (c *Cluster) Socket(i int) string { return c.DataDir(c.Gateways[i]) + ".sock" }
 
 // Sextant runs an admin command against the cluster, and gives its standard
 // output. An error holds its standard error.
 func (c *Cluster) Sextant(ctx context.Context, args ...string) ([]byte, error) {
 	cmd := exec.CommandContext(ctx, c.opts.Binary, args...)
 	cmd.Env = append(append(os.Environ(), c.opts.Env...), "SEXTANT_METADATA="+c.MetadataAddrs())
-	var stderr strings.Builder
-	cmd.Stderr = &stderr
-	out, err := cmd.Output()
-	if err != nil {
-		return out, block.Wrap(block.Unavailable, err, "sextant %s: %s", strings.Join(args, " "), strings.TrimSpace(stderr.String()))
+	var stdout, stderr strings.Builder
+	cmd.Stdout, cmd.Stderr = &stdout, &stderr
+	if err := c.admin.run(cmd); err != nil {
+		return []byte(stdout.String()), block.Wrap(block.Unavailable, err, "sextant %s: %s", strings.Join(args, " "), strings.TrimSpace(stderr.String()))
 	}
-	return out, nil
+	return []byte(stdout.String()), nil
 }
 
 // DataDir is the data folder of a daemon of this cluster.
@@ -262,6 +273,7 @@ func (c *Cluster) spec(role string, i int, args func(data string, at func(string
 	data := filepath.Join(c.opts.Dir, name)
 	return NewDaemon(Spec{
 		Name:    name,
+		Machine: c.opts.machine(role, i),
 		Binary:  c.opts.Binary,
 		LogPath: data + ".log",
 		Env:     c.opts.Env,
@@ -271,8 +283,8 @@ func (c *Cluster) spec(role string, i int, args func(data string, at func(string
 	})
 }
 
-// zone is where the daemon i of its role stands.
-func (c *Cluster) zone(i int) string { return fmt.Sprintf("zone-%d", i%c.opts.Zones) }
+// Zone is where the daemon i of its role stands.
+func (c *Cluster) Zone(i int) string { return fmt.Sprintf("zone-%d", i%c.opts.Zones) }
 
 func (c *Cluster) metadata(i int) *Daemon {
 	return c.spec("metadata", i, func(data string, at func(string) string) []string {
@@ -290,16 +302,20 @@ func (c *Cluster) metadata(i int) *Daemon {
 func (c *Cluster) segment(i int) *Daemon {
 	return c.spec("segment", i, func(data string, at func(string) string) []string {
 		return []string{
-			"segment", "--data", data, "--zone", c.zone(i),
+			"segment", "--data", data, "--zone", c.Zone(i),
 			"--listen", at("listen"), "--metadata", c.MetadataAddrs(), "--http", at("http"),
 		}
 	})
 }
 
 func (c *Cluster) gateway(i int) *Daemon {
-	return c.spec("nbd", i, func(_ string, at func(string) string) []string {
-		return []string{
-			"nbd", "--zone", c.zone(i), "--listen", at("listen"), "--metadata", c.MetadataAddrs(), "--http", at("http"),
+	return c.spec("nbd", i, func(data string, at func(string) string) []string {
+		args := []string{
+			"nbd", "--zone", c.Zone(i), "--listen", at("listen"), "--metadata", c.MetadataAddrs(), "--http", at("http"),
 		}
+		if c.opts.Machine != nil {
+			args = append(args, "--socket", data+".sock")
+		}
+		return args
 	})
 }

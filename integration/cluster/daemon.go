@@ -26,7 +26,8 @@ const (
 	maxOutputLine = 1 << 20
 )
 
-// AnyPort is where a daemon is told to listen at its first start.
+// AnyPort is where a daemon is told to listen at its first start, unless its
+// machine has an address of its own.
 const AnyPort = "127.0.0.1:0"
 
 // Spec is how to start a daemon.
@@ -40,8 +41,10 @@ type Spec struct {
 	Args func(at func(key string) string) []string
 	// Env is added to the environment.
 	Env []string
-	// Dir is where it runs; empty: where this process runs.
+	// Dir is the folder that it runs in; empty: that of this process.
 	Dir string
+	// Machine is where it runs.
+	Machine Machine
 	// LogPath is the file that its output is appended to.
 	LogPath string
 }
@@ -254,7 +257,7 @@ func (d *Daemon) address(key string) string {
 	if a := d.Addr(key); a != "" {
 		return a
 	}
-	return AnyPort
+	return d.spec.Machine.anyPort()
 }
 
 // fork starts the process. Its standard error goes into log, its standard
@@ -277,7 +280,7 @@ func (d *Daemon) fork(log *os.File) (*run, io.ReadCloser, error) {
 		// Pdeathsig is tied to this thread: it must live as long as the
 		// daemon. A goroutine that ends locked takes its thread along.
 		runtime.LockOSThread()
-		err := cmd.Start()
+		err := d.spec.Machine.start(cmd)
 		in.Close()
 		if err != nil {
 			started <- err
