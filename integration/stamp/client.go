@@ -106,6 +106,13 @@ func (c *Conn) Close() {
 	<-c.ended
 }
 
+// Abandon ends the connection without a goodbye, whatever it is doing. Calls in
+// flight fail.
+func (c *Conn) Abandon() {
+	c.conn.Close()
+	<-c.ended
+}
+
 // Read fills p from off on. Error kinds: Invalid and others as the server
 // says; Closed if the connection broke.
 func (c *Conn) Read(p []byte, off block.Offset) error {
