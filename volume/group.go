@@ -30,9 +30,9 @@ type group struct {
 		ticking bool
 		reads   []*readOp // wait for the group to serve, or for the lease
 		rmw     edits     // sub-block writes and who waits for them
-		// stranded counts the records that were held too long: their
-		// writers were told, but they are kept, for they may still come
-		// through (B7).
+		// stranded counts the records that were held too long and that no
+		// write quorum has: their writers were told, but they are kept,
+		// for they may still come through (B7).
 		stranded int
 		gone     bool // the volume has ended
 
@@ -144,6 +144,9 @@ func (g *group) carryOut(b *batch, fx *pg.Effects) {
 		g.strandLocked(r.Owner.(*record))
 		r.Owner.(*record).op.pieceDone(b, g.heldLocked())
 	}
+	for _, r := range fx.Late {
+		g.unstrandLocked(r.Owner.(*record))
+	}
 	for _, r := range fx.Free {
 		g.freeLocked(r.Owner)
 	}
@@ -191,6 +194,16 @@ func (g *group) strandLocked(r *record) {
 	g.v.stranded.Add(int64(r.stranded))
 }
 
+// unstrandLocked counts it no more: a write quorum has it, or it is let go.
+// Members that lack it keep it in the ring, but do not keep new writes out.
+func (g *group) unstrandLocked(r *record) {
+	if r.stranded > 0 {
+		g.mu.stranded--
+		g.v.stranded.Add(-int64(r.stranded))
+		r.stranded = 0
+	}
+}
+
 // hopelessLocked tells that a new write would fail as others have: writes of
 // this group were held for the whole hold time, and nobody has answered for
 // them since; or so many are kept in other groups that no more may be taken
@@ -218,10 +231,7 @@ func (g *group) freeLocked(owner any) {
 	if !ok {
 		return // the machine's own EPOCH_OPEN
 	}
-	if r.stranded > 0 {
-		g.mu.stranded--
-		g.v.stranded.Add(-int64(r.stranded))
-	}
+	g.unstrandLocked(r)
 	if r.buf != nil {
 		r.buf.Release()
 	}

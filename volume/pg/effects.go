@@ -63,8 +63,10 @@ type Effects struct {
 	Done []*Record
 	// Failed are writes that were held too long for want of a quorum (B5).
 	Failed []*Record
+	// Late are writes that had Failed and came through after all (B7).
+	Late []*Record
 	// Free are records that the machine has let go; it refers to them no
-	// more. A record may be Done (or Failed) and Free in one step.
+	// more. A record may be Done (or Failed, or Late) and Free in one step.
 	Free []*Record
 	// Opened: the group now serves.
 	Opened bool
@@ -84,8 +86,9 @@ func (fx *Effects) reset() {
 	clear(fx.Sends)
 	clear(fx.Done)
 	clear(fx.Failed)
+	clear(fx.Late)
 	clear(fx.Free)
-	*fx = Effects{Sends: fx.Sends[:0], Done: fx.Done[:0], Failed: fx.Failed[:0], Free: fx.Free[:0]}
+	*fx = Effects{Sends: fx.Sends[:0], Done: fx.Done[:0], Failed: fx.Failed[:0], Late: fx.Late[:0], Free: fx.Free[:0]}
 }
 
 // Step takes one input at time now, which never goes back.

@@ -165,7 +165,11 @@ func (m *Machine) answer(from, to block.LSN) {
 		if r.LSN > to {
 			break
 		}
-		if r.Type != wire.RecordOpen && !r.failed {
+		switch {
+		case r.Type == wire.RecordOpen:
+		case r.failed:
+			m.fx.Late = append(m.fx.Late, r)
+		default:
 			m.fx.Done = append(m.fx.Done, r)
 		}
 	}
