@@ -19,8 +19,10 @@ LDFLAGS := -X main.version=$(VERSION)
 
 # The virtual machine's tests run by themselves, without the race detector:
 # an emulated guest wants the whole machine.
+# So do those that break a cluster of processes at random: each of its packets
+# passes through the test.
 VM_PACKAGES   := ./integration/vm/...
-TEST_PACKAGES  = $(shell $(GO) list ./... | grep -v '/integration/vm')
+TEST_PACKAGES  = $(shell $(GO) list ./... | grep -v -e '/integration/vm' -e '/integration/torture')
 TEST_TIMEOUT  ?= 10m
 FUZZTIME      ?= 30s
 
@@ -40,7 +42,7 @@ run: build ## build, start a whole system in one process, tell how to attach to 
 	@scripts/run
 
 .PHONY: test
-test: deps fmt vet lint test-race test-crash mutants test-vm ## everything that CI runs
+test: deps fmt vet lint test-race test-crash mutants test-torture test-vm ## everything that CI runs
 
 .PHONY: deps
 deps: ## install the Debian packages that the tests need, or say which lack
@@ -61,7 +63,7 @@ lint: $(GOLANGCI) ## golangci-lint, then our own rules
 	$(GO) test ./internal/lint
 
 .PHONY: test-race
-test-race: ## go test -race on all packages but the virtual machine's
+test-race: ## go test -race on all packages but those that run by themselves
 	$(GO) test -race -timeout $(TEST_TIMEOUT) $(TEST_PACKAGES)
 
 # Random scripts from a seed drawn anew; a failure prints the command that
@@ -81,6 +83,14 @@ bench-open: ## how long stores of 10, 20 and 50 GiB take to open (needs 70 GB)
 .PHONY: test-crash
 test-crash: ## 60 s of that
 	$(CRASH) -crash.time=60s | $(CRASH_QUIET)
+
+.PHONY: torture
+torture: ## MINUTES (30) of a cluster of processes under random faults, its clients' history checked; SEED repeats a plan
+	$(GO) test -count=1 -v -timeout 0 ./integration/torture -run '^TestTorture$$' -torture.time=$(or $(MINUTES),30)m -torture.seed=$(or $(SEED),0)
+
+.PHONY: test-torture
+test-torture: ## 2 minutes of that; a zone away and one node more; file systems whose gateway dies
+	$(GO) test -count=1 -timeout $(TEST_TIMEOUT) ./integration/torture
 
 .PHONY: mutants
 mutants: ## break each rule on purpose: the tests must notice

@@ -10,6 +10,7 @@ import (
 
 	"golang.org/x/sys/unix"
 
+	"github.com/sextantdisk/sextant/integration/cluster"
 	"github.com/sextantdisk/sextant/integration/netns"
 	"github.com/sextantdisk/sextant/internal/block"
 )
@@ -100,12 +101,11 @@ func (b *breaker) begin(ctx context.Context, e Event) (err error) {
 		}
 	case pauseSegment, pauseGateway, pauseMetadata:
 		for _, d := range e.daemons() {
-			err = errors.Join(err, w.process(d).Pause())
+			err = errors.Join(err, ifRunning(w.process(d), w.process(d).Pause))
 		}
 	case loseDisk:
 		for _, i := range e.Of {
 			w.Cluster.Segments[i].Kill()
-			w.lost[i] = true
 			err = errors.Join(err, empty(w.Cluster.DataDir(w.Cluster.Segments[i])))
 		}
 	case fullDisk:
@@ -115,6 +115,9 @@ func (b *breaker) begin(ctx context.Context, e Event) (err error) {
 			err = errors.Join(err, w.hosts[daemon{"segment", i}].SetLink(false))
 		}
 	case move:
+		// --force counts once in a gateway's life: it begins a new one.
+		w.Cluster.Gateways[e.Of[0]].Kill()
+		b.start(ctx, daemon{"nbd", e.Of[0]})
 		b.moveTo(e.Of[0])
 	case sever:
 		w.Net.Sever(netns.Around(zoneName(e.Of[0])))
@@ -125,8 +128,16 @@ func (b *breaker) begin(ctx context.Context, e Event) (err error) {
 			b.faults[e.String()] = append(b.faults[e.String()], w.Net.Impose(f.match, f.rule))
 		}
 	}
-	_ = ctx
 	return err
+}
+
+// ifRunning signals a daemon, unless it is dead for a while: one that is being
+// started again late may meet its next fault too early.
+func ifRunning(d *cluster.Daemon, signal func() error) error {
+	if err := signal(); err != nil && d.Pid() != 0 {
+		return err
+	}
+	return nil
 }
 
 func (b *breaker) end(ctx context.Context, e Event) (err error) {
@@ -138,7 +149,7 @@ func (b *breaker) end(ctx context.Context, e Event) (err error) {
 		}
 	case pauseSegment, pauseGateway, pauseMetadata:
 		for _, d := range e.daemons() {
-			err = errors.Join(err, w.process(d).Resume())
+			err = errors.Join(err, ifRunning(w.process(d), w.process(d).Resume))
 		}
 	case fullDisk:
 		err = os.Remove(w.ballast())
@@ -176,7 +187,7 @@ func (b *breaker) start(ctx context.Context, d daemon) {
 				last = true
 			default:
 			}
-			err := b.world.process(d).Start(ctx)
+			err := b.world.start(ctx, d)
 			if err == nil {
 				return
 			}
@@ -187,6 +198,23 @@ func (b *breaker) start(ctx context.Context, d daemon) {
 			b.say("%s %d does not start yet", d.role, d.i)
 		}
 	})
+}
+
+// start starts a daemon if it does not run.
+func (w *World) start(ctx context.Context, d daemon) error {
+	w.starts.Lock()
+	one := w.starting[d]
+	if one == nil {
+		one = new(sync.Mutex)
+		w.starting[d] = one
+	}
+	w.starts.Unlock()
+	one.Lock()
+	defer one.Unlock()
+	if w.process(d).Pid() != 0 {
+		return nil
+	}
+	return w.process(d).Start(ctx)
 }
 
 // imposed is what an event does to the network.

@@ -312,7 +312,7 @@ type daemon struct {
 
 // daemons are the processes whose running it changes.
 func (e Event) daemons() (all []daemon) {
-	role := ""
+	var role string
 	switch e.Kind {
 	case killSegment, pauseSegment, loseDisk, fullDisk, linkDown:
 		role = "segment"

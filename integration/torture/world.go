@@ -38,8 +38,10 @@ type World struct {
 	dir   string
 	// small is a folder on a disk of its own that can be filled; or "".
 	small string
-	// folders counts the data folders that each segment daemon has had.
-	lost map[int]bool
+
+	// starting lets one start of a daemon at a time.
+	starts   sync.Mutex
+	starting map[daemon]*sync.Mutex
 
 	mu struct {
 		sync.Mutex
@@ -51,7 +53,7 @@ type World struct {
 // disk of its own for the segment daemon whose disk is to be full. Error
 // kinds: Unavailable.
 func NewWorld(seed uint64, binary, dir, small string) (*World, error) {
-	w := &World{hosts: map[daemon]*netns.Host{}, dir: dir, small: small, lost: map[int]bool{}}
+	w := &World{hosts: map[daemon]*netns.Host{}, dir: dir, small: small, starting: map[daemon]*sync.Mutex{}}
 	var err error
 	if w.Net, err = netns.New(seed); err != nil {
 		return nil, err
@@ -61,7 +63,7 @@ func NewWorld(seed uint64, binary, dir, small string) (*World, error) {
 		Machine: w.machine,
 		Extra: map[string][]string{
 			"segment": {"--log-file-size", logFile.String()},
-			"nbd":     {"--takeover", "--hold", hold.String()},
+			"nbd":     {"--force", "--hold", hold.String()},
 		},
 	})
 	if err = errors.Join(err, w.failure()); err == nil && small != "" {
@@ -105,7 +107,11 @@ func (w *World) Start(ctx context.Context) error {
 	if err := w.Cluster.Start(ctx); err != nil {
 		return err
 	}
-	_, err := w.Cluster.Sextant(ctx, "volume", "create", volumeName,
+	return w.create(ctx, volumeName)
+}
+
+func (w *World) create(ctx context.Context, volume string) error {
+	_, err := w.Cluster.Sextant(ctx, "volume", "create", volume,
 		"--size", (groups * pgSize).String(), "--pg-size", pgSize.String())
 	return err
 }
