@@ -113,6 +113,11 @@ bench-clean: ## cleaning: a store of SIZE MiB (2048), FILE MiB a file (8), 80 % 
 	$(GO) test ./logstore -run TestCleaningShow -count=1 -v -timeout 60m \
 		-clean.size=$(or $(SIZE),2048) -clean.file=$(or $(FILE),8) -clean.factor=$(or $(FACTOR),10)
 
+.PHONY: replace-show
+replace-show: ## writes at QD32 with and without a segment being replaced, FOR (20s) each, TURNS (3) times
+	$(GO) test ./integration -run TestReplaceShow -count=1 -v -timeout 30m \
+		-replace.for=$(or $(FOR),20s) -replace.turns=$(or $(TURNS),3) -replace.size=$(or $(SIZE),512) -replace.judge
+
 .PHONY: generate
 generate: ## regenerate what is generated
 	@scripts/deps generate

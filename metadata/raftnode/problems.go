@@ -1,6 +1,7 @@
 package raftnode
 
 import (
+	"bytes"
 	"cmp"
 	"fmt"
 	"slices"
@@ -146,7 +147,7 @@ func volumeProblems(vs metadata.VolumeStatus, young bool) []metadata.Problem {
 			"trim or delete data, or give the full nodes more --capacity; writes work again then")
 	}
 	if degraded > 0 {
-		add(false, fmt.Sprintf("%s with fewer than %d complete copies; reads and writes work", groups(degraded), v.Quorum.Copies), "nothing, if nodes are coming back: the copies catch up by themselves")
+		add(false, fmt.Sprintf("%s with fewer than %d complete copies; reads and writes work", groups(degraded), v.Quorum.Copies), "nothing, if nodes are coming back: the copies catch up by themselves; copies on nodes that are lost for good have to be replaced (sextant pg replace)")
 	}
 	return all
 }
@@ -160,10 +161,11 @@ func groups(n int) string {
 
 // groupsByLoss counts for each group the segments that cannot be reached,
 // those that can but are behind and do not count for writes now, and those
-// that are on full disks.
+// that are on full disks. Of a segment that is being replaced and its successor
+// only the worse one counts: they are in one quorum set each.
 func groupsByLoss(vs metadata.VolumeStatus) (lost, behind, full map[block.PGIndex]int) {
 	lost, behind, full = make(map[block.PGIndex]int), make(map[block.PGIndex]int), make(map[block.PGIndex]int)
-	for _, h := range vs.Unhealthy {
+	for _, h := range withoutTwins(vs) {
 		switch h.State {
 		case metadata.Unreachable:
 			lost[h.PG]++
@@ -177,6 +179,31 @@ func groupsByLoss(vs metadata.VolumeStatus) (lost, behind, full map[block.PGInde
 	}
 	return lost, behind, full
 }
+
+// withoutTwins is what is told of segments, without the better one of each that
+// is being replaced and its successor.
+func withoutTwins(vs metadata.VolumeStatus) []metadata.SegmentHealth {
+	twin := make(map[block.SegmentID]block.SegmentID)
+	for _, c := range vs.Changes {
+		twin[c.Leaving], twin[c.Joining] = c.Joining, c.Leaving
+	}
+	told := make(map[block.SegmentID]metadata.SegmentState)
+	for _, h := range vs.Unhealthy {
+		told[h.Segment] = h.State
+	}
+	return slices.DeleteFunc(slices.Clone(vs.Unhealthy), func(h metadata.SegmentHealth) bool {
+		other, replaced := twin[h.Segment]
+		state, unwell := told[other]
+		if !replaced || !unwell {
+			return false
+		}
+		a, b := badness[h.State], badness[state]
+		return a < b || a == b && bytes.Compare(h.Segment[:], other[:]) < 0
+	})
+}
+
+// badness orders states by how much is missing.
+var badness = map[metadata.SegmentState]int{metadata.Full: 1, metadata.Lagging: 2, metadata.CatchingUp: 2, metadata.Unreachable: 3}
 
 // placements tells for which volumes new groups cannot be placed, or only
 // with silent nodes among theirs.

@@ -91,6 +91,13 @@ func TestProblems(t *testing.T) {
 		"too many copies on full disks": {func(st *metadata.Status) {
 			st.Volumes[0] = volumeStatus(append(ill(0, metadata.Full, 2), ill(0, metadata.Unreachable, 1)...)...)
 		}, false, []string{"!volume v: fewer than 4 of 6 copies of 1 group have room"}},
+		"two copies lost while one of them is replaced": {func(st *metadata.Status) {
+			st.Volumes[0] = volumeStatus(ill(0, metadata.Unreachable, 2)...)
+			out, in := block.SegmentID{1}, block.SegmentID{2}
+			st.Volumes[0].Unhealthy[0].Segment = out
+			st.Volumes[0].Unhealthy = append(st.Volumes[0].Unhealthy, metadata.SegmentHealth{State: metadata.CatchingUp, Segment: in})
+			st.Volumes[0].Changes = []metadata.PGChange{{Leaving: out, Joining: in}}
+		}, false, []string{"volume v: 1 group with fewer than 6"}},
 		"drained": {func(st *metadata.Status) {
 			st.Nodes = append(st.Nodes, st.Nodes[0])
 			st.Nodes[6].State = metadata.NodeDraining

@@ -136,13 +136,14 @@ func (n *Node) status() metadata.Status {
 		vs := metadata.VolumeStatus{Volume: v}
 		vs.Unhealthy, vs.Counters = n.soft.reported(v)
 		vs.UnhealthyTotal = len(vs.Unhealthy)
-		n.fsm.view(func(s *state.State) { vs.Changes, vs.ChangesTotal = s.Changes(v.ID, statusChangesMax) })
+		n.fsm.view(func(s *state.State) { vs.Changes, vs.ChangesTotal = s.Changes(v.ID, metadata.MaxChanging) })
 		st.Volumes = append(st.Volumes, vs)
 	}
 	st.Problems = Problems(st, n.soft.young())
 	for i := range st.Volumes { // problems are found in the whole
 		v := &st.Volumes[i]
 		v.Unhealthy = v.Unhealthy[:min(len(v.Unhealthy), statusUnhealthyMax)]
+		v.Changes = v.Changes[:min(len(v.Changes), statusChangesMax)]
 	}
 	return st
 }
