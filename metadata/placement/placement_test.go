@@ -308,3 +308,60 @@ func TestShortageSaysWhatIsMissing(t *testing.T) {
 		t.Errorf("five copies are spread %v", got)
 	}
 }
+
+// groupOn is a group with a copy on each of these nodes.
+func groupOn(ids ...string) (pg metadata.PGConfig) {
+	for i, id := range ids {
+		pg.Segments = append(pg.Segments, metadata.Segment{ID: block.SegmentID{byte(i + 1)}, Node: block.NodeID(id), Zone: block.Zone(id[:1])})
+	}
+	return pg
+}
+
+// TestReplace: the least loaded node that is heard, holds no copy and keeps
+// the spread; or what is missing.
+func TestReplace(t *testing.T) {
+	six := []string{"a1", "a2", "b1", "b2", "c1", "c2"}
+	three := []string{"a1", "b1", "c1"}
+	for name, c := range map[string]struct {
+		group  []string
+		more   []string
+		spoil  func(map[block.NodeID]*metadata.Node)
+		to     block.NodeID
+		want   block.NodeID
+		kind   block.Kind
+		saying string
+	}{
+		"no other node":      {group: six, kind: block.Unavailable, saying: "a copy in zone a on node a1 cannot be replaced: no other node there is free to take it (a1 has the one to be replaced, a2 has a copy of the group); add a node in zone a"},
+		"only another zone":  {group: six, more: []string{"b3", "d1"}, kind: block.Unavailable, saying: "add a node in zone a"},
+		"one":                {group: six, more: []string{"a3", "b3"}, want: "a3"},
+		"the less loaded":    {group: six, more: []string{"a3", "a4"}, spoil: func(n map[block.NodeID]*metadata.Node) { n["a3"].Segments = 5 }, want: "a4"},
+		"silent":             {group: six, more: []string{"a3"}, spoil: func(n map[block.NodeID]*metadata.Node) { n["a3"].Up = false }, kind: block.Unavailable, saying: "a3 is down"},
+		"failed":             {group: six, more: []string{"a3"}, spoil: func(n map[block.NodeID]*metadata.Node) { n["a3"].Health.Failed = "EIO" }, kind: block.Unavailable, saying: "a3 has a failed disk"},
+		"full":               {group: six, more: []string{"a3"}, spoil: func(n map[block.NodeID]*metadata.Node) { n["a3"].Used = block.TiB }, kind: block.NoSpace, saying: "a3 is too full"},
+		"draining":           {group: six, more: []string{"a3"}, spoil: func(n map[block.NodeID]*metadata.Node) { n["a3"].State = metadata.NodeDraining }, kind: block.Unavailable, saying: "a3 is draining"},
+		"of three, any zone": {group: three, more: []string{"d1", "b2"}, want: "d1"},
+		"named":              {group: six, more: []string{"a3", "a4"}, to: "a4", want: "a4"},
+		"named, elsewhere":   {group: six, more: []string{"b3"}, to: "b3", kind: block.Invalid, saying: "node b3 is in zone b"},
+		"named, taken":       {group: six, to: "a2", kind: block.Invalid, saying: "a2 has a copy of the group"},
+		"named, the same":    {group: six, to: "a1", kind: block.Invalid, saying: "a1 has the one to be replaced"},
+		"named, unknown":     {group: six, to: "x", kind: block.NotFound, saying: "does not exist"},
+	} {
+		t.Run(name, func(t *testing.T) {
+			all := nodes(append(slices.Clone(c.group), c.more...)...)
+			byID := map[block.NodeID]*metadata.Node{}
+			for i := range all {
+				byID[all[i].ID] = &all[i]
+			}
+			if c.spoil != nil {
+				c.spoil(byID)
+			}
+			got, err := placement.Replace(all, groupOn(c.group...), block.SegmentID{1}, c.to)
+			if got != c.want || (err == nil) != (c.want != "") {
+				t.Fatalf("node %q, %v; want %q", got, err, c.want)
+			}
+			if err != nil && (!errors.Is(err, c.kind) || !strings.Contains(err.Error(), c.saying)) {
+				t.Errorf("%v (%v), want kind %v and %q", err, block.KindOf(err), c.kind, c.saying)
+			}
+		})
+	}
+}

@@ -250,7 +250,7 @@ func mutateVolume(t *testing.T, snap []byte, change func(*pb.VolumeRecord)) *sta
 // FuzzApply: whatever the bytes of a log entry, Apply does not panic, and
 // what it leaves behind can be snapshotted and restored.
 func FuzzApply(f *testing.F) {
-	for _, c := range randomLog(1, 60) {
+	for _, c := range randomLog(1, 200) {
 		b, _ := state.Encode(c)
 		f.Add(b, b)
 	}
