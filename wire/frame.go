@@ -58,11 +58,24 @@ const (
 	TypeFetch                   // segment → segment: records after an LSN
 	TypeRecords                 // segment → segment: those records
 	TypeMend                    // gateway → segment: a block that you have damaged
+
+	// The messages from here on came later: a daemon that does not know them
+	// ends the connection and names the number.
+
+	TypeLeaves    // segment → segment: what you have settled since an LSN
+	TypeMarks     // segment → segment: that
+	TypeTake      // segment → segment: a part of a leaf
+	TypeLeaf      // segment → segment: that
+	TypeStanding  // anyone → daemon: where do these segments stand
+	TypeStandings // daemon → anyone: that
+	TypeDigest    // anyone → segment: stand-ins for your data as of an LSN
+	TypeDigests   // segment → anyone: those
 )
 
 var typeNames = [...]string{
 	"none", "HELLO", "WELCOME", "JOIN", "WRITE", "PING", "ACK", "REFUSE", "READ", "DATA",
 	"MAP", "RUNS", "CATCHUP", "FETCH", "RECORDS", "MEND",
+	"LEAVES", "MARKS", "TAKE", "LEAF", "STANDING", "STANDINGS", "DIGEST", "DIGESTS",
 }
 
 // String is the name of the message type.

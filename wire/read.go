@@ -87,21 +87,28 @@ type Data struct {
 // each sum is to be sent right after it. typ is TypeData or TypeRuns.
 func (m *Data) Append(b []byte, typ Type, tag Tag) []byte {
 	start := len(b)
-	b = appendHeader(b, typ, tag)
+	return finish(m.append(appendHeader(b, typ, tag)), start, len(m.Sums)*block.Size)
+}
+
+func (m *Data) append(b []byte) []byte {
 	b = binary.LittleEndian.AppendUint16(b, uint16(len(m.Runs)))
 	b = binary.LittleEndian.AppendUint16(b, uint16(len(m.Sums)))
 	for _, r := range m.Runs {
 		b = binary.LittleEndian.AppendUint32(b, uint32(r.Count))
 		b = binary.LittleEndian.AppendUint32(b, uint32(r.Kind))
 	}
-	return finish(appendSums(b, m.Sums), start, len(m.Sums)*block.Size)
+	return appendSums(b, m.Sums)
 }
 
 // Decode reads the meta part of a frame with payloadLen bytes of payload,
 // which must be one block for each sum and each block of a data run. Slices
 // in m are used again. Error kind: Invalid.
 func (m *Data) Decode(meta []byte, typ Type, payloadLen int) error {
-	d := decoder{b: meta}
+	return m.decode(&decoder{b: meta}, typ, payloadLen)
+}
+
+// decode reads the rest of d.
+func (m *Data) decode(d *decoder, typ Type, payloadLen int) error {
 	runs, sums := int(d.u16()), int(d.u16())
 	if runs == 0 || runs > MaxMapRuns || 8*runs+4*sums > len(d.b) {
 		d.fail("%d runs and %d sums in %d bytes", runs, sums, len(d.b))

@@ -53,18 +53,29 @@ func codecs() map[Type]message {
 	join, ping, ack, catchup, fetch := &Join{}, &Ping{}, &Ack{}, &CatchUp{}, &Fetch{}
 	write, records, mend := &Write{}, &Write{}, &Mend{}
 	read, mapping, data, runs := &Read{}, &Read{}, &Data{}, &Data{}
+	leaves, marks, take, leaf := &Leaves{}, &Marks{}, &Take{}, &Leaf{}
+	standing, standings, digest, digests := &Standing{}, &Standings{}, &Digest{}, &Digests{}
 	plain := func(dec func([]byte) error) func(Header, []byte, []byte) error {
 		return func(_ Header, meta, _ []byte) error { return dec(meta) }
 	}
 	return map[Type]message{
-		TypeHello:   codec{func() []byte { return hello.Append(nil, 1) }, plain(hello.Decode)},
-		TypeWelcome: codec{func() []byte { return welcome.Append(nil, 1) }, plain(welcome.Decode)},
-		TypeRefuse:  codec{func() []byte { return refuse.Append(nil, 1) }, plain(refuse.Decode)},
-		TypeJoin:    codec{func() []byte { return join.Append(nil, 1) }, plain(join.Decode)},
-		TypePing:    codec{func() []byte { return ping.Append(nil, 1) }, plain(ping.Decode)},
-		TypeAck:     codec{func() []byte { return ack.Append(nil, 1) }, plain(ack.Decode)},
-		TypeCatchUp: codec{func() []byte { return catchup.Append(nil, 1) }, plain(catchup.Decode)},
-		TypeFetch:   codec{func() []byte { return fetch.Append(nil, 1) }, plain(fetch.Decode)},
+		TypeHello:     codec{func() []byte { return hello.Append(nil, 1) }, plain(hello.Decode)},
+		TypeWelcome:   codec{func() []byte { return welcome.Append(nil, 1) }, plain(welcome.Decode)},
+		TypeRefuse:    codec{func() []byte { return refuse.Append(nil, 1) }, plain(refuse.Decode)},
+		TypeJoin:      codec{func() []byte { return join.Append(nil, 1) }, plain(join.Decode)},
+		TypePing:      codec{func() []byte { return ping.Append(nil, 1) }, plain(ping.Decode)},
+		TypeAck:       codec{func() []byte { return ack.Append(nil, 1) }, plain(ack.Decode)},
+		TypeCatchUp:   codec{func() []byte { return catchup.Append(nil, 1) }, plain(catchup.Decode)},
+		TypeFetch:     codec{func() []byte { return fetch.Append(nil, 1) }, plain(fetch.Decode)},
+		TypeLeaves:    codec{func() []byte { return leaves.Append(nil, 1) }, plain(leaves.Decode)},
+		TypeMarks:     codec{func() []byte { return marks.Append(nil, 1) }, plain(marks.Decode)},
+		TypeTake:      codec{func() []byte { return take.Append(nil, 1) }, plain(take.Decode)},
+		TypeStanding:  codec{func() []byte { return standing.Append(nil, 1) }, plain(standing.Decode)},
+		TypeStandings: codec{func() []byte { return standings.Append(nil, 1) }, plain(standings.Decode)},
+		TypeDigest:    codec{func() []byte { return digest.Append(nil, 1) }, plain(digest.Decode)},
+		TypeDigests:   codec{func() []byte { return digests.Append(nil, 1) }, plain(digests.Decode)},
+		TypeLeaf: codec{func() []byte { return leaf.Append(nil, 1) },
+			func(h Header, meta, _ []byte) error { return leaf.Decode(meta, h.PayloadLen) }},
 		TypeWrite: codec{func() []byte { return write.Append(nil, TypeWrite, 1) },
 			func(_ Header, meta, payload []byte) error { return write.Decode(meta, payload) }},
 		TypeRecords: codec{func() []byte { return records.Append(nil, TypeRecords, 1) },
@@ -107,7 +118,15 @@ func samples() map[Type][]byte {
 		TypeMap:     (&Read{Identity: id, At: 7, Block: 1, Count: 1 << 20}).Append(nil, TypeMap, 1),
 		TypeData: with((&Data{Runs: []Run{{1, RunHole}, {1, RunData}}, Sums: sum}).
 			Append(nil, TypeData, 1), block0),
-		TypeRuns: (&Data{Runs: []Run{{1, RunHole}, {1 << 20, RunData}}}).Append(nil, TypeRuns, 1),
+		TypeLeaves:    (&Leaves{Identity: id, After: 7, Block: 1024}).Append(nil, 1),
+		TypeMarks:     (&Marks{Cut: 9, Marks: []Mark{{0, 8}, {512, 9}}}).Append(nil, 1),
+		TypeTake:      (&Take{Identity: id, Block: 512, Count: 256}).Append(nil, 1),
+		TypeLeaf:      with((&Leaf{Cut: 9, MaxLSN: 8, Data: Data{Runs: []Run{{1, RunData}, {255, RunZero}}, Sums: sum}}).Append(nil, 1), block0),
+		TypeStanding:  (&Standing{Places: []Place{{id.Volume, id.Segment, 1}, {id.Volume, block.SegmentID{7}, 2}}}).Append(nil, 1),
+		TypeStandings: (&Standings{Stands: []Stand{{}, {Here: true, Hydrating: true, Epoch: 3, Member: 1, SCL: 9, Readable: 8}}}).Append(nil, 1),
+		TypeDigest:    (&Digest{Identity: id, At: 7, Block: 512, Leaves: 3}).Append(nil, 1),
+		TypeDigests:   (&Digests{Digests: []LeafDigest{1, 0, 2}}).Append(nil, 1),
+		TypeRuns:      (&Data{Runs: []Run{{1, RunHole}, {1 << 20, RunData}}}).Append(nil, TypeRuns, 1),
 	}
 }
 
