@@ -1,0 +1,108 @@
+package pull
+
+import (
+	"github.com/sextantdisk/sextant/internal/block"
+)
+
+// listDonor is who is asked which leaves have changed: who has settled most.
+// What it has settled must be beyond this segment's floor, or a hydration that
+// has begun could not end.
+func (m *Machine) listDonor() Peer {
+	return m.best(m.newer, func(a, b *donor) bool { return a.Readable > b.Readable })
+}
+
+// newer tells whether a peer's leaves are of use.
+func (m *Machine) newer(d *donor) bool {
+	return d.Readable > 0 && d.Readable >= m.floor && (m.mixed || d.SCL > m.scl)
+}
+
+// list asks for the next part of the list.
+func (m *Machine) list() {
+	if m.asked {
+		return
+	}
+	if m.from < 0 || !m.usable(m.from) || m.next == 0 {
+		m.from = m.listDonor()
+		m.next, m.todo, m.total, m.cut = 0, nil, 0, 0 // one list is one peer's
+	}
+	if m.from < 0 {
+		m.fail(block.Unavailable, "no peer is left that could name its leaves")
+		return
+	}
+	m.asked = true
+	m.ask(Effect{Kind: AskMarks, Peer: m.from, After: m.since, Block: m.next})
+}
+
+// marks takes in a part of the list.
+func (m *Machine) marks(in *Input) {
+	m.asked = false
+	if in.Peer != m.from || m.phase != Listing {
+		return
+	}
+	m.lower(in.Cut)
+	for _, k := range in.Marks {
+		if k.Own < k.MaxLSN {
+			m.todo = append(m.todo, k.Block)
+		}
+	}
+	m.next = in.Next
+	if in.More {
+		return
+	}
+	m.phase, m.total, m.from = Copying, len(m.todo), -1
+}
+
+// lower notes that something is as of cut.
+func (m *Machine) lower(cut block.LSN) {
+	if m.cut == 0 || cut < m.cut {
+		m.cut = cut
+	}
+}
+
+// copy keeps up to MaxDonors peers busy, and ends when all is in.
+func (m *Machine) copy() {
+	if len(m.todo) == 0 {
+		if m.flying == 0 {
+			m.phase = Ending
+			m.ask(Effect{Kind: Hydrate, Cut: m.cut})
+		}
+		return
+	}
+	for n := 1; n <= LeafWindow; n++ { // even shares
+		donors := 0
+		for i := range m.peers {
+			d := &m.peers[i]
+			if !m.usable(Peer(i)) || !m.newer(d) || donors == MaxDonors {
+				continue
+			}
+			donors++
+			if len(m.todo) == 0 || d.leaves >= n {
+				continue
+			}
+			d.leaves++
+			m.flying++
+			m.ask(Effect{Kind: AskLeaf, Peer: Peer(i), Block: m.todo[0]})
+			m.todo = m.todo[1:]
+		}
+	}
+	if m.flying == 0 {
+		m.fail(block.Unavailable, "no peer is left that has the leaves, %d of %d are to come", len(m.todo), m.total)
+	}
+}
+
+// taken notes that a leaf is on disk.
+func (m *Machine) taken(in *Input) {
+	m.peers[in.Peer].leaves--
+	m.flying--
+	m.lower(in.Cut)
+}
+
+// hydrated goes on by records.
+func (m *Machine) hydrated(in *Input) {
+	m.phase, m.scl, m.after, m.floor = Records, in.SCL, in.SCL, in.SCL
+	m.upTo = max(m.upTo, in.UpTo)
+	m.mixed, m.retold, m.asked, m.from = false, false, false, -1
+	for i := range m.peers {
+		m.peers[i].noLog = false
+	}
+}

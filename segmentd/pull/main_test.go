@@ -1,0 +1,154 @@
+package pull
+
+import (
+	"fmt"
+	"strings"
+	"testing"
+
+	"github.com/sextantdisk/sextant/internal/block"
+)
+
+// describe prints effects, such as "records 0 (3, 9]" or "leaf 1 512".
+func describe(fx []Effect) string {
+	var all []string
+	for _, e := range fx {
+		switch e.Kind {
+		case AskRecords:
+			all = append(all, fmt.Sprintf("records %d (%d, %d]", e.Peer, e.After, e.UpTo))
+		case BeginHydration:
+			all = append(all, "begin")
+		case AskMarks:
+			all = append(all, fmt.Sprintf("marks %d after %d from %d", e.Peer, e.After, e.Block))
+		case AskLeaf:
+			all = append(all, fmt.Sprintf("leaf %d %d", e.Peer, e.Block))
+		case Hydrate:
+			all = append(all, fmt.Sprintf("hydrate %d", e.Cut))
+		}
+	}
+	return strings.Join(all, ", ")
+}
+
+type teller struct {
+	t *testing.T
+	m Machine
+}
+
+func (s *teller) step(in Input, want string) {
+	s.t.Helper()
+	if got := describe(s.m.Step(in)); got != want {
+		s.t.Fatalf("%+v\n asked for %q\n      want %q\n%s", in, got, want, s.m.Describe())
+	}
+}
+
+func (s *teller) phase(p Phase) {
+	s.t.Helper()
+	if s.m.Phase() != p {
+		s.t.Fatalf("phase %v, want %v: %v", s.m.Phase(), p, s.m.Err())
+	}
+}
+
+func stand(p Peer, scl, readable block.LSN) Input {
+	return Input{Kind: Stands, Peer: p, Stand: Stand{Usable: true, SCL: scl, Readable: readable}}
+}
+
+// R20: pages of records from one peer, Window of them ahead of the disk.
+func TestR20RecordsAheadOfTheDisk(t *testing.T) {
+	s := &teller{t: t}
+	s.step(Input{Kind: Begin, UpTo: 100, Peer: 1, Peers: 2, SCL: 10, Floor: 8}, "")
+	s.step(stand(0, 100, 5), "records 0 (10, 100]")
+	s.step(stand(1, 100, 5), "")
+	for i := range Window {
+		last := block.LSN(20 + i*10)
+		want := fmt.Sprintf("records 0 (%d, 100]", last)
+		if i == Window-1 {
+			want = "" // no further ahead
+		}
+		s.step(Input{Kind: Page, Prev: last - 10, Last: last}, want)
+	}
+	s.step(Input{Kind: Saved, SCL: 20}, "records 0 (50, 100]")
+	s.step(LostPeer(0), "records 1 (50, 100]")
+	s.step(Input{Kind: Page, Peer: 1, Prev: 50, Last: 100}, "")
+	s.step(Input{Kind: Saved, SCL: 30}, "")
+	s.step(Input{Kind: Saved, SCL: 40}, "")
+	s.step(Input{Kind: Saved, SCL: 50}, "")
+	s.phase(Records)
+	s.step(Input{Kind: Saved, SCL: 100}, "")
+	s.phase(Done)
+}
+
+// R20: nothing is asked of a peer that may not give.
+func TestR20UnusablePeersAreNotAsked(t *testing.T) {
+	s := &teller{t: t}
+	s.step(Input{Kind: Begin, UpTo: 100, Peer: -1, Peers: 2, SCL: 10, Floor: 8}, "")
+	s.step(Input{Kind: Stands, Peer: 0, Stand: Stand{SCL: 100}}, "")
+	s.step(LostPeer(1), "")
+	s.phase(Failed)
+}
+
+// Who stands on a branch that was annulled asks from its floor.
+func TestR20ADeadBranchIsLeftAtTheFloor(t *testing.T) {
+	s := &teller{t: t}
+	s.step(Input{Kind: Begin, UpTo: 100, Peer: -1, Peers: 1, SCL: 60, Floor: 50}, "")
+	s.step(stand(0, 100, 40), "records 0 (60, 100]")
+	s.step(Input{Kind: Page, Prev: 55, Last: 100}, "records 0 (50, 100]")
+	s.step(Input{Kind: Page, Prev: 50, Last: 100}, "")
+	s.step(Input{Kind: Saved, SCL: 100}, "")
+	s.phase(Done)
+}
+
+// A peer whose log is cleaned is not the last word: one whose floor is not
+// above has all.
+func TestR20ALogThatReachesBackGoesFirst(t *testing.T) {
+	s := &teller{t: t}
+	s.step(Input{Kind: Begin, UpTo: 100, Peer: 0, Peers: 3, SCL: 10, Floor: 10}, "")
+	s.step(stand(0, 100, 90), "")
+	s.step(stand(2, 80, 90), "")
+	s.step(stand(1, 70, 10), "records 1 (10, 70]")
+	s.step(Input{Kind: Page, Peer: 1, Prev: 10, Last: 70}, "records 0 (70, 100]") // perhaps its log reaches so far
+	s.step(Input{Kind: Gone, Peer: 0}, "records 2 (70, 80]")
+}
+
+// R21: no log reaches back: leaves, from all peers side by side, then records
+// from the lowest cut on.
+func TestR21LeavesThenRecords(t *testing.T) {
+	s := &teller{t: t}
+	s.step(Input{Kind: Begin, UpTo: 100, Peer: -1, Peers: 3, SCL: 10, Floor: 9}, "")
+	s.step(stand(0, 100, 90), "")
+	s.step(stand(1, 100, 80), "")
+	s.step(LostPeer(2), "records 0 (10, 100]")
+	s.step(Input{Kind: Gone, Peer: 0}, "records 1 (10, 100]")
+	s.step(Input{Kind: Gone, Peer: 1}, "begin")
+	s.step(Input{Kind: Begun, Since: 9}, "marks 0 after 9 from 0")
+	marks := []Mark{{Block: 0, MaxLSN: 50}, {Block: 512, MaxLSN: 60, Own: 60}, {Block: 1024, MaxLSN: 61, Own: 60}}
+	s.step(Input{Kind: Marks, Cut: 92, Marks: marks, More: true, Next: 1536}, "marks 0 after 9 from 1536")
+	s.step(Input{Kind: Marks, Cut: 93, Marks: []Mark{{Block: 2048, MaxLSN: 70}}}, "leaf 0 0, leaf 1 1024, leaf 0 2048")
+	s.step(Input{Kind: Taken, Peer: 0, Block: 0, Cut: 94}, "")
+	s.step(Input{Kind: Lost, Peer: 1, Block: 1024}, "leaf 0 1024")
+	s.step(Input{Kind: Taken, Peer: 0, Block: 2048, Cut: 91}, "")
+	if total, left := s.m.Leaves(); total != 3 || left != 1 {
+		t.Fatalf("%d of %d leaves are left", left, total)
+	}
+	s.step(Input{Kind: Taken, Peer: 0, Block: 1024, Cut: 95}, "hydrate 91")
+	s.step(Input{Kind: Hydrated, SCL: 91, UpTo: 95}, "records 0 (91, 100]")
+	s.step(Input{Kind: Page, Prev: 91, Last: 100}, "")
+	s.step(Input{Kind: Saved, SCL: 100}, "")
+	s.phase(Done)
+}
+
+// R22: who has nothing takes leaves at once; one that was interrupted goes on
+// with them.
+func TestR22FromNothingByLeaves(t *testing.T) {
+	for _, mixed := range []bool{false, true} {
+		s := &teller{t: t}
+		s.step(Input{Kind: Begin, UpTo: 100, Peer: -1, Peers: 2, Mixed: mixed}, "")
+		s.step(stand(0, 100, 90), map[bool]string{true: "begin"}[mixed])
+		s.step(stand(1, 100, 90), map[bool]string{false: "begin"}[mixed])
+		s.step(Input{Kind: Begun}, "marks 0 after 0 from 0")
+		s.step(LostPeer(0), "marks 1 after 0 from 0")
+		s.step(Input{Kind: Marks, Peer: 1, Cut: 90}, "hydrate 90")
+		s.step(Input{Kind: Hydrated, SCL: 90}, "records 1 (90, 100]")
+	}
+	s := &teller{t: t} // nobody has settled anything: records
+	s.step(Input{Kind: Begin, UpTo: 100, Peer: -1, Peers: 1}, "")
+	s.step(stand(0, 100, 0), "records 0 (0, 100]")
+}

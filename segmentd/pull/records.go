@@ -1,0 +1,114 @@
+package pull
+
+import (
+	"github.com/sextantdisk/sextant/internal/block"
+)
+
+// records asks for the next page, or for leaves if nobody has one.
+func (m *Machine) records() {
+	if m.asked || m.unsaved >= Window {
+		return
+	}
+	if m.mixed {
+		m.leaves()
+		return
+	}
+	if m.after >= m.upTo || m.allTold() && m.after >= m.top() {
+		m.reached()
+		return
+	}
+	if m.from < 0 || !m.gives(m.from) {
+		m.from = m.recordDonor()
+	}
+	switch {
+	case m.from >= 0:
+		m.asked = true
+		m.ask(Effect{Kind: AskRecords, Peer: m.from, After: m.after, UpTo: min(m.upTo, m.peers[m.from].SCL)})
+	case !m.allTold() || m.unsaved > 0:
+		return // perhaps one that has it is still to speak
+	default:
+		m.leaves()
+	}
+}
+
+// top is the highest SCL of a usable peer.
+func (m *Machine) top() (l block.LSN) {
+	for i := range m.peers {
+		if m.usable(Peer(i)) {
+			l = max(l, m.peers[i].SCL)
+		}
+	}
+	return l
+}
+
+// reached ends the pull when all that can be had is on disk: what was asked
+// for, or all that peers had when they were asked.
+func (m *Machine) reached() {
+	switch {
+	case m.unsaved > 0:
+	case m.after < m.upTo && m.top() == 0:
+		m.fail(block.Unavailable, "no peer is left to ask")
+	case m.scl < min(m.upTo, m.after):
+		m.fail(block.Behind, "the records up to %v are here and do not link to %v", m.after, m.scl)
+	default:
+		m.phase = Done
+	}
+}
+
+// gives tells whether a peer may still have the record after m.after.
+func (m *Machine) gives(p Peer) bool {
+	d := &m.peers[p]
+	return m.usable(p) && d.SCL > m.after && !(d.noLog && m.after <= d.gone)
+}
+
+// recordDonor is who is asked for records; -1 if nobody is to be. One that has
+// them surely goes first. Who has nothing yet takes leaves, if there are any:
+// that is less than all that was ever written.
+func (m *Machine) recordDonor() Peer {
+	sure := m.best(func(d *donor) bool { return d.Readable <= m.after && d.SCL > m.after && !d.noLog }, higher)
+	if sure >= 0 {
+		return sure
+	}
+	if m.scl == 0 || !m.allTold() {
+		return -1
+	}
+	return m.best(func(d *donor) bool { return d.SCL > m.after && !(d.noLog && m.after <= d.gone) }, higher)
+}
+
+// page takes in what came of a question for records.
+func (m *Machine) page(in *Input) {
+	m.asked = false
+	d := &m.peers[in.Peer]
+	switch {
+	case in.Last == 0:
+		d.failed = true // it said that it had some
+	case in.Prev != m.after && !m.retold:
+		// This segment stands on a branch that was annulled; its floor is on
+		// every chain.
+		m.retold, m.after = true, m.floor
+	case in.Prev > m.after:
+		d.failed = true
+	default:
+		m.retold = true
+		m.after = in.Last
+		m.unsaved++
+	}
+}
+
+// leaves goes over to taking leaves.
+func (m *Machine) leaves() {
+	if m.rounds++; m.rounds > MaxRounds {
+		m.fail(block.Behind, "the records since were gone in each of %d rounds", MaxRounds)
+		return
+	}
+	if m.listDonor() < 0 {
+		if m.allTold() {
+			m.fail(block.Behind, "no peer has the records after %v, nor leaves that are newer", m.after)
+		} else {
+			m.rounds--
+		}
+		return
+	}
+	m.phase, m.asked, m.from = Listing, true, -1
+	m.ask(Effect{Kind: BeginHydration})
+}
