@@ -100,8 +100,7 @@ func (m *Machine) taken(in *Input) {
 // hydrated goes on by records.
 func (m *Machine) hydrated(in *Input) {
 	m.phase, m.scl, m.after, m.floor = Records, in.SCL, in.SCL, in.SCL
-	m.upTo = max(m.upTo, in.UpTo)
-	m.mixed, m.retold, m.asked, m.from = false, false, false, -1
+	m.mixed, m.empty, m.retold, m.asked, m.from = false, false, false, false, -1
 	for i := range m.peers {
 		m.peers[i].noLog = false
 	}

@@ -77,7 +77,10 @@ type Machine struct {
 	floor  block.LSN // records are asked for from here if they do not link from the SCL
 	retold bool      // they did not
 	peers  []donor
-	hint   Peer
+	// empty: the segment had nothing when this began.
+	empty bool
+	// sought: Discover was asked for; found: it was answered.
+	sought, found bool
 
 	from    Peer // who gives records, or the list
 	asked   bool // an answer is due
@@ -127,8 +130,22 @@ func (m *Machine) usable(p Peer) bool {
 	return d.told && d.Usable && !d.failed
 }
 
-// allTold tells whether all peers have said where they stand.
+// unknown is the floor of a peer that was not asked for it.
+const unknown = ^block.LSN(0)
+
+// discover asks once for all peers.
+func (m *Machine) discover() {
+	if !m.sought {
+		m.sought = true
+		m.ask(Effect{Kind: Discover})
+	}
+}
+
+// allTold tells whether all peers there are have said where they stand.
 func (m *Machine) allTold() bool {
+	if !m.found {
+		return false
+	}
 	for i := range m.peers {
 		if !m.peers[i].told {
 			return false
@@ -145,7 +162,7 @@ func (m *Machine) best(fits func(d *donor) bool, better func(a, b *donor) bool) 
 		if !m.usable(p) || !fits(&m.peers[i]) {
 			continue
 		}
-		if best < 0 || better(&m.peers[i], &m.peers[best]) || p == m.hint && !better(&m.peers[best], &m.peers[i]) {
+		if best < 0 || better(&m.peers[i], &m.peers[best]) {
 			best = p
 		}
 	}

@@ -15,6 +15,8 @@ func describe(fx []Effect) string {
 		switch e.Kind {
 		case AskRecords:
 			all = append(all, fmt.Sprintf("records %d (%d, %d]", e.Peer, e.After, e.UpTo))
+		case Discover:
+			all = append(all, "discover")
 		case BeginHydration:
 			all = append(all, "begin")
 		case AskMarks:
@@ -51,12 +53,11 @@ func stand(p Peer, scl, readable block.LSN) Input {
 	return Input{Kind: Stands, Peer: p, Stand: Stand{Usable: true, SCL: scl, Readable: readable}}
 }
 
-// R20: pages of records from one peer, Window of them ahead of the disk.
+// R20: pages of records from the peer that a writer has named, Window of them
+// ahead of the disk; when it fails the others are looked for.
 func TestR20RecordsAheadOfTheDisk(t *testing.T) {
 	s := &teller{t: t}
-	s.step(Input{Kind: Begin, UpTo: 100, Peer: 1, Peers: 2, SCL: 10, Floor: 8}, "")
-	s.step(stand(0, 100, 5), "records 0 (10, 100]")
-	s.step(stand(1, 100, 5), "")
+	s.step(Input{Kind: Begin, UpTo: 100, Peers: 1, SCL: 10, Floor: 8}, "records 0 (10, 100]")
 	for i := range Window {
 		last := block.LSN(20 + i*10)
 		want := fmt.Sprintf("records 0 (%d, 100]", last)
@@ -66,7 +67,9 @@ func TestR20RecordsAheadOfTheDisk(t *testing.T) {
 		s.step(Input{Kind: Page, Prev: last - 10, Last: last}, want)
 	}
 	s.step(Input{Kind: Saved, SCL: 20}, "records 0 (50, 100]")
-	s.step(LostPeer(0), "records 1 (50, 100]")
+	s.step(LostPeer(0), "discover")
+	s.step(Input{Kind: Found, Peers: 2}, "")
+	s.step(stand(1, 100, 5), "records 1 (50, 100]")
 	s.step(Input{Kind: Page, Peer: 1, Prev: 50, Last: 100}, "")
 	s.step(Input{Kind: Saved, SCL: 30}, "")
 	s.step(Input{Kind: Saved, SCL: 40}, "")
@@ -79,7 +82,8 @@ func TestR20RecordsAheadOfTheDisk(t *testing.T) {
 // R20: nothing is asked of a peer that may not give.
 func TestR20UnusablePeersAreNotAsked(t *testing.T) {
 	s := &teller{t: t}
-	s.step(Input{Kind: Begin, UpTo: 100, Peer: -1, Peers: 2, SCL: 10, Floor: 8}, "")
+	s.step(Input{Kind: Begin, UpTo: 100, SCL: 10, Floor: 8}, "discover")
+	s.step(Input{Kind: Found, Peers: 2}, "")
 	s.step(Input{Kind: Stands, Peer: 0, Stand: Stand{SCL: 100}}, "")
 	s.step(LostPeer(1), "")
 	s.phase(Failed)
@@ -88,8 +92,7 @@ func TestR20UnusablePeersAreNotAsked(t *testing.T) {
 // Who stands on a branch that was annulled asks from its floor.
 func TestR20ADeadBranchIsLeftAtTheFloor(t *testing.T) {
 	s := &teller{t: t}
-	s.step(Input{Kind: Begin, UpTo: 100, Peer: -1, Peers: 1, SCL: 60, Floor: 50}, "")
-	s.step(stand(0, 100, 40), "records 0 (60, 100]")
+	s.step(Input{Kind: Begin, UpTo: 100, Peers: 1, SCL: 60, Floor: 50}, "records 0 (60, 100]")
 	s.step(Input{Kind: Page, Prev: 55, Last: 100}, "records 0 (50, 100]")
 	s.step(Input{Kind: Page, Prev: 50, Last: 100}, "")
 	s.step(Input{Kind: Saved, SCL: 100}, "")
@@ -100,10 +103,13 @@ func TestR20ADeadBranchIsLeftAtTheFloor(t *testing.T) {
 // above has all.
 func TestR20ALogThatReachesBackGoesFirst(t *testing.T) {
 	s := &teller{t: t}
-	s.step(Input{Kind: Begin, UpTo: 100, Peer: 0, Peers: 3, SCL: 10, Floor: 10}, "")
+	s.step(Input{Kind: Begin, UpTo: 100, Peers: 1, SCL: 10, Floor: 10}, "records 0 (10, 100]")
+	s.step(Input{Kind: Gone}, "discover")
+	s.step(Input{Kind: Found, Peers: 3}, "")
 	s.step(stand(0, 100, 90), "")
-	s.step(stand(2, 80, 90), "")
-	s.step(stand(1, 70, 10), "records 1 (10, 70]")
+	s.step(stand(2, 80, 90), "records 2 (10, 80]")
+	s.step(stand(1, 70, 10), "")
+	s.step(Input{Kind: Gone, Peer: 2}, "records 1 (10, 70]")
 	s.step(Input{Kind: Page, Peer: 1, Prev: 10, Last: 70}, "records 0 (70, 100]") // perhaps its log reaches so far
 	s.step(Input{Kind: Gone, Peer: 0}, "records 2 (70, 80]")
 }
@@ -112,10 +118,11 @@ func TestR20ALogThatReachesBackGoesFirst(t *testing.T) {
 // from the lowest cut on.
 func TestR21LeavesThenRecords(t *testing.T) {
 	s := &teller{t: t}
-	s.step(Input{Kind: Begin, UpTo: 100, Peer: -1, Peers: 3, SCL: 10, Floor: 9}, "")
-	s.step(stand(0, 100, 90), "")
+	s.step(Input{Kind: Begin, UpTo: 100, SCL: 10, Floor: 9}, "discover")
+	s.step(Input{Kind: Found, Peers: 3}, "")
+	s.step(stand(0, 100, 90), "records 0 (10, 100]")
 	s.step(stand(1, 100, 80), "")
-	s.step(LostPeer(2), "records 0 (10, 100]")
+	s.step(LostPeer(2), "")
 	s.step(Input{Kind: Gone, Peer: 0}, "records 1 (10, 100]")
 	s.step(Input{Kind: Gone, Peer: 1}, "begin")
 	s.step(Input{Kind: Begun, Since: 9}, "marks 0 after 9 from 0")
@@ -129,26 +136,39 @@ func TestR21LeavesThenRecords(t *testing.T) {
 		t.Fatalf("%d of %d leaves are left", left, total)
 	}
 	s.step(Input{Kind: Taken, Peer: 0, Block: 1024, Cut: 95}, "hydrate 91")
-	s.step(Input{Kind: Hydrated, SCL: 91, UpTo: 95}, "records 0 (91, 100]")
+	s.step(Input{Kind: Hydrated, SCL: 91}, "records 0 (91, 100]")
 	s.step(Input{Kind: Page, Prev: 91, Last: 100}, "")
 	s.step(Input{Kind: Saved, SCL: 100}, "")
 	s.phase(Done)
 }
 
-// R22: who has nothing takes leaves at once; one that was interrupted goes on
-// with them.
+// R22: who has nothing takes leaves as soon as it knows that there are some.
 func TestR22FromNothingByLeaves(t *testing.T) {
-	for _, mixed := range []bool{false, true} {
-		s := &teller{t: t}
-		s.step(Input{Kind: Begin, UpTo: 100, Peer: -1, Peers: 2, Mixed: mixed}, "")
-		s.step(stand(0, 100, 90), map[bool]string{true: "begin"}[mixed])
-		s.step(stand(1, 100, 90), map[bool]string{false: "begin"}[mixed])
-		s.step(Input{Kind: Begun}, "marks 0 after 0 from 0")
-		s.step(LostPeer(0), "marks 1 after 0 from 0")
-		s.step(Input{Kind: Marks, Peer: 1, Cut: 90}, "hydrate 90")
-		s.step(Input{Kind: Hydrated, SCL: 90}, "records 1 (90, 100]")
-	}
-	s := &teller{t: t} // nobody has settled anything: records
-	s.step(Input{Kind: Begin, UpTo: 100, Peer: -1, Peers: 1}, "")
+	s := &teller{t: t}
+	s.step(Input{Kind: Begin, UpTo: 100, Peers: 1}, "discover, records 0 (0, 100]")
+	s.step(Input{Kind: Page, Prev: 0, Last: 5}, "records 0 (5, 100]")
+	s.step(Input{Kind: Found, Peers: 2}, "")
+	s.step(stand(0, 100, 90), "")
+	s.step(stand(1, 100, 90), "")
+	s.step(Input{Kind: Page, Prev: 5, Last: 9}, "")
+	s.step(Input{Kind: Saved, SCL: 5}, "")
+	s.step(Input{Kind: Saved, SCL: 9}, "begin")
+	s.step(Input{Kind: Begun}, "marks 0 after 0 from 0")
+	s.step(LostPeer(0), "marks 1 after 0 from 0")
+	s.step(Input{Kind: Marks, Peer: 1, Cut: 90}, "hydrate 90")
+	s.step(Input{Kind: Hydrated, SCL: 90}, "records 1 (90, 100]")
+
+	s = &teller{t: t} // nobody has settled anything: records
+	s.step(Input{Kind: Begin, UpTo: 100}, "discover")
+	s.step(Input{Kind: Found, Peers: 1}, "")
 	s.step(stand(0, 100, 0), "records 0 (0, 100]")
+}
+
+// R22: one that was interrupted goes on with leaves, whatever the logs have.
+func TestR22GoesOnWithLeaves(t *testing.T) {
+	s := &teller{t: t}
+	s.step(Input{Kind: Begin, UpTo: 100, Peers: 1, SCL: 50, Floor: 40, Mixed: true}, "discover")
+	s.step(Input{Kind: Found, Peers: 1}, "")
+	s.step(stand(0, 100, 45), "begin")
+	s.step(Input{Kind: Begun, Since: 20}, "marks 0 after 20 from 0")
 }

@@ -6,11 +6,16 @@ import (
 
 // records asks for the next page, or for leaves if nobody has one.
 func (m *Machine) records() {
+	if m.empty || m.mixed {
+		m.discover() // leaves are less than all that was ever written
+	}
 	if m.asked || m.unsaved >= Window {
 		return
 	}
-	if m.mixed {
-		m.leaves()
+	if m.mixed || m.empty && m.allTold() && m.someSettled() {
+		if m.unsaved == 0 {
+			m.leaves()
+		}
 		return
 	}
 	if m.after >= m.upTo || m.allTold() && m.after >= m.top() {
@@ -24,11 +29,21 @@ func (m *Machine) records() {
 	case m.from >= 0:
 		m.asked = true
 		m.ask(Effect{Kind: AskRecords, Peer: m.from, After: m.after, UpTo: min(m.upTo, m.peers[m.from].SCL)})
-	case !m.allTold() || m.unsaved > 0:
-		return // perhaps one that has it is still to speak
-	default:
+	case !m.allTold():
+		m.discover()
+	case m.unsaved == 0:
 		m.leaves()
 	}
+}
+
+// someSettled tells whether a peer has leaves that are beyond what has come.
+func (m *Machine) someSettled() bool {
+	for i := range m.peers {
+		if d := &m.peers[i]; m.usable(Peer(i)) && d.Readable != unknown && d.Readable > m.after {
+			return true
+		}
+	}
+	return false
 }
 
 // top is the highest SCL of a usable peer.
@@ -61,16 +76,12 @@ func (m *Machine) gives(p Peer) bool {
 	return m.usable(p) && d.SCL > m.after && !(d.noLog && m.after <= d.gone)
 }
 
-// recordDonor is who is asked for records; -1 if nobody is to be. One that has
-// them surely goes first. Who has nothing yet takes leaves, if there are any:
-// that is less than all that was ever written.
+// recordDonor is who is asked for records; -1 if nobody is. One that has them
+// surely goes first.
 func (m *Machine) recordDonor() Peer {
 	sure := m.best(func(d *donor) bool { return d.Readable <= m.after && d.SCL > m.after && !d.noLog }, higher)
 	if sure >= 0 {
 		return sure
-	}
-	if m.scl == 0 || !m.allTold() {
-		return -1
 	}
 	return m.best(func(d *donor) bool { return d.SCL > m.after && !(d.noLog && m.after <= d.gone) }, higher)
 }
@@ -97,18 +108,17 @@ func (m *Machine) page(in *Input) {
 
 // leaves goes over to taking leaves.
 func (m *Machine) leaves() {
-	if m.rounds++; m.rounds > MaxRounds {
+	switch {
+	case !m.allTold():
+		return
+	case m.listDonor() < 0:
+		m.fail(block.Behind, "no peer has the records after %v, nor leaves that are newer", m.after)
+		return
+	case m.rounds == MaxRounds:
 		m.fail(block.Behind, "the records since were gone in each of %d rounds", MaxRounds)
 		return
 	}
-	if m.listDonor() < 0 {
-		if m.allTold() {
-			m.fail(block.Behind, "no peer has the records after %v, nor leaves that are newer", m.after)
-		} else {
-			m.rounds--
-		}
-		return
-	}
+	m.rounds++
 	m.phase, m.asked, m.from = Listing, true, -1
 	m.ask(Effect{Kind: BeginHydration})
 }

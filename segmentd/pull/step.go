@@ -9,11 +9,13 @@ type InputKind uint8
 
 // The inputs of a Machine.
 const (
-	// Begin: pull up to UpTo, from Peers peers, Peer (or -1) first. SCL and
-	// Floor are this segment's; Mixed tells that leaves have come before.
+	// Begin: pull up to UpTo. Peers is how many peers the shell knows: none, or
+	// one that has all up to UpTo by a writer's word. SCL and Floor are this
+	// segment's; Mixed tells that leaves have come before.
 	Begin InputKind = iota + 1
-	// Raise: pull up to UpTo, if that is higher.
-	Raise
+	// Found: there are Peers peers; the first one is that of Begin, if there
+	// was one. Each is to be asked where it stands: Stands or Lost.
+	Found
 	// Stands: Peer stands at Stand.
 	Stands
 	// Page: records came from Peer; Prev and Last are the first one's
@@ -30,8 +32,7 @@ const (
 	Marks
 	// Taken: the leaf of Block has come from Peer, as of Cut, and is on disk.
 	Taken
-	// Hydrated: the chain goes on; SCL is this segment's now, and it can be
-	// read from UpTo on.
+	// Hydrated: the chain goes on; SCL is this segment's now.
 	Hydrated
 	// Lost: Peer answers no more, or not what it was asked for.
 	Lost
@@ -64,6 +65,8 @@ const (
 	// AskRecords: fetch records in (After, UpTo] from Peer; answer with Page,
 	// then Saved; or Gone or Lost.
 	AskRecords EffectKind = iota + 1
+	// Discover: find the peers; answer with Found.
+	Discover
 	// BeginHydration: have the log take leaves; answer with Begun.
 	BeginHydration
 	// AskMarks: ask Peer for the leaves that changed after After, from Block
@@ -94,8 +97,12 @@ func (m *Machine) Step(in Input) []Effect {
 	switch in.Kind {
 	case Begin:
 		m.begin(&in)
-	case Raise:
-		m.upTo = max(m.upTo, in.UpTo)
+	case Found:
+		m.found = true
+		m.peers = append(m.peers, make([]donor, in.Peers-len(m.peers))...)
+		for i := range m.peers {
+			m.peers[i].told = m.peers[i].failed
+		}
 	case Stands:
 		d := &m.peers[in.Peer]
 		d.told, d.Stand = true, in.Stand
@@ -131,7 +138,10 @@ func (m *Machine) begin(in *Input) {
 		return
 	}
 	m.phase, m.upTo, m.scl, m.after, m.floor, m.mixed = Records, in.UpTo, in.SCL, in.SCL, in.Floor, in.Mixed
-	m.peers, m.hint, m.from = make([]donor, in.Peers), in.Peer, -1
+	m.peers, m.from, m.empty = make([]donor, in.Peers), -1, in.SCL == 0
+	for i := range m.peers {
+		m.peers[i] = donor{Stand: Stand{Usable: true, SCL: in.UpTo, Readable: unknown}, told: true}
+	}
 }
 
 // goOn asks for what is next.
