@@ -142,6 +142,14 @@ func (c *conn) handle(h wire.Header, meta []byte) error {
 		return c.handleCatchUp(h, meta)
 	case wire.TypeMend:
 		return c.handleMend(h, meta)
+	case wire.TypeLeaves:
+		return c.handleLeaves(h, meta)
+	case wire.TypeTake:
+		return c.handleTake(h, meta)
+	case wire.TypeStanding:
+		return c.handleStanding(h, meta)
+	case wire.TypeDigest:
+		return c.handleDigest(h, meta)
 	}
 	return block.Errorf(block.Invalid, "a %v frame is not for a segment daemon", h.Type)
 }

@@ -6,7 +6,9 @@ import "sync/atomic"
 type Counters struct {
 	Reads            atomic.Uint64 // READ requests served or refused by the log
 	Mended           atomic.Uint64 // damaged blocks written again
-	CaughtUpBytes    atomic.Uint64 // payload fetched from peers
+	CaughtUpBytes    atomic.Uint64 // payload of records fetched from peers
+	HydratedBytes    atomic.Uint64 // payload of leaves taken from peers
+	GivenBytes       atomic.Uint64 // payload of records and leaves given to peers
 	CorruptOnArrival atomic.Uint64 // WRITE frames whose payload did not have its checksum
 	Refused          atomic.Uint64 // requests answered with REFUSE
 }

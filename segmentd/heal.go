@@ -62,8 +62,7 @@ func (s *Server) heal(h *hosted, bad []logstore.BadBlock) {
 
 // healFrom mends what a peer has whole, and gives what is left.
 func (s *Server) healFrom(h *hosted, from Peer, bad []logstore.BadBlock) ([]logstore.BadBlock, error) {
-	ident := h.ident()
-	p, err := s.dialPeer(&wire.CatchUp{Identity: ident, DonorSegment: from.Segment, DonorDisk: from.Disk, DonorNode: from.Node, DonorAddress: from.Address})
+	p, err := s.dialPeer(from, h.ident())
 	if err != nil {
 		return bad, err
 	}

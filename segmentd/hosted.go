@@ -22,8 +22,10 @@ type hosted struct {
 		sync.Mutex
 		core *segment.Core
 	}
-	// catching is set while a catch-up runs for this segment.
+	// catching is set while this segment is being pulled up; pulling has the
+	// figures when that has begun.
 	catching atomic.Bool
+	pulling  atomic.Pointer[pulling]
 }
 
 func (s *Server) newHosted(log *logstore.Segment, core *segment.Core) *hosted {

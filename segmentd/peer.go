@@ -26,16 +26,8 @@ func (c *conn) handleFetch(h wire.Header, meta []byte) error {
 	if err := decodePlain(h, meta, m.Decode); err != nil {
 		return err
 	}
-	host, ok := c.s.host(m.Segment)
-	if !ok {
-		c.notHere(h.Tag, &m.Identity)
-		return nil
-	}
-	host.mu.Lock()
-	refuse := host.mu.core.AdmitFetch(&m.Identity)
-	host.mu.Unlock()
-	if refuse != nil {
-		c.refuseWith(h.Tag, refuse)
+	host := c.giver(h.Tag, &m.Identity)
+	if host == nil {
 		return nil
 	}
 	page, err := readPage(host.log, m.After, m.UpTo)
@@ -43,6 +35,7 @@ func (c *conn) handleFetch(h wire.Header, meta []byte) error {
 		c.refuse(h.Tag, err)
 		return nil
 	}
+	c.s.counters.GivenBytes.Add(uint64(page.used))
 	out := wire.Write{Identity: m.Identity, Records: page.recs}
 	c.send(out.Append(c.head[:0], wire.TypeRecords, h.Tag), page.buf.Bytes()[:page.used], page.buf)
 	return nil

@@ -21,7 +21,7 @@ import (
 const (
 	// maxConns bounds the connections at a time.
 	maxConns = 4096
-	// maxCatchUps bounds the segments that catch up at a time.
+	// maxCatchUps bounds the segments that are pulled up at a time.
 	maxCatchUps = 4
 	// helloTimeout bounds the greeting.
 	helloTimeout = 10 * time.Second
@@ -64,7 +64,8 @@ type Server struct {
 	ctx       context.Context //nolint:containedctx // the one background context of the service
 	cancel    context.CancelCauseFunc
 	tasks     sync.WaitGroup
-	catchUps  chan struct{} // a place for each catch-up under way
+	catchUps  chan struct{} // a place for each pull under way
+	pullRate  throttle
 	diskReads *diskReads
 	reassure  chan struct{} // wakes the asker after volumes' epochs
 	beatNow   chan struct{} // a heartbeat is to be sent at once
@@ -95,6 +96,7 @@ func Start(ctx context.Context, cfg Config) (*Server, error) {
 		catchUps: make(chan struct{}, maxCatchUps),
 		reassure: make(chan struct{}, 1), beatNow: make(chan struct{}, 1), lookNow: make(chan struct{}, 1), diskReads: newDiskReads(),
 	}
+	s.pullRate = throttle{clock: cfg.Clock, written: s.logged, own: s.pulled}
 	s.scrubber = newScrubber(s, cfg.ScrubEvery)
 	s.mu.segments = map[block.SegmentID]*hosted{}
 	s.mu.births = map[block.SegmentID]*birth{}
