@@ -27,7 +27,8 @@
 //
 // Goroutines: one to accept, one for each connection, one for heartbeats, one
 // that looks after disk and connections (watch), one that scrubs and mends, one
-// for each segment that catches up (bounded), one for each connection with long rounds,
+// for each segment that is pulled up (bounded; it joins its own: see puller),
+// one for each connection with long rounds,
 // one for each read that waits for
 // the disk while others are at hand (bounded by their bytes), one for each
 // segment that is being made (bounded, birth.go). Close ends

@@ -56,6 +56,26 @@ type pulling struct {
 	total, left atomic.Int64
 }
 
+// pullReport tells how far a segment is.
+func (s *Server) pullReport(h *hosted) (r PullReport) {
+	f := h.pulling.Load()
+	if f == nil {
+		return r
+	}
+	r.Records, r.Leaves = block.ByteCount(f.records.Load()), block.ByteCount(f.copied.Load())
+	took := s.clock.Now().Sub(f.began)
+	if took > 0 {
+		r.Rate = block.ByteCount(float64(r.Records+r.Leaves) / took.Seconds())
+	}
+	if total, left := f.total.Load(), f.left.Load(); total > left {
+		r.Left = r.Leaves / block.ByteCount(total-left) * block.ByteCount(left)
+	}
+	if r.Rate > 0 {
+		r.Ends = time.Duration(float64(r.Left) / float64(r.Rate) * float64(time.Second))
+	}
+	return r
+}
+
 // pull brings a segment up to upTo, unless that is being done already. donor
 // has all of it by the word of tell's writer; without a writer both are nil.
 func (s *Server) pull(h *hosted, upTo block.LSN, donor *Peer, tell func()) {

@@ -150,6 +150,8 @@ func (s *Server) Report() Report {
 			state = "disk-failed"
 		case damaged:
 			state = "damaged"
+		case st.Hydrating:
+			state = "hydrating"
 		case h.catching.Load():
 			state = "catching-up"
 		case bad > 0:
@@ -157,7 +159,7 @@ func (s *Server) Report() Report {
 		default:
 			continue
 		}
-		r.Segments = append(r.Segments, SegmentReport{SegmentRef: h.ref(), State: state, BadBlocks: bad})
+		r.Segments = append(r.Segments, SegmentReport{SegmentRef: h.ref(), State: state, BadBlocks: bad, Pull: s.pullReport(h)})
 	}
 	s.mu.RLock()
 	r.Dropped = append(r.Dropped, s.mu.dropped...)

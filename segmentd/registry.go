@@ -74,8 +74,22 @@ type SegmentRef struct {
 // SegmentReport is the state of one segment that is not simply healthy.
 type SegmentReport struct {
 	SegmentRef
-	State     string // "damaged", "catching-up", "bad-blocks"
+	State     string // "disk-failed", "damaged", "hydrating", "catching-up", "bad-blocks"
 	BadBlocks int
+	Pull      PullReport
+}
+
+// PullReport is how far a segment is with taking from its peers what it lacks;
+// all zero if it does not.
+type PullReport struct {
+	Records block.ByteCount // payload that came in records
+	Leaves  block.ByteCount // payload that came in leaves
+	// Left is an estimate of what is still to come in leaves; 0: not known.
+	Left block.ByteCount
+	// Rate is what came a second since it began.
+	Rate block.ByteCount
+	// Ends is how long it will take still; 0: not known.
+	Ends time.Duration
 }
 
 // Orders are what the metadata service wants done.

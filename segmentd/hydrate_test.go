@@ -1,0 +1,183 @@
+package segmentd
+
+import (
+	"math/rand/v2"
+	"slices"
+	"testing"
+
+	"github.com/sextantdisk/sextant/internal/block"
+	"github.com/sextantdisk/sextant/internal/vfs/faultfs"
+	"github.com/sextantdisk/sextant/internal/vfs/memfs"
+	"github.com/sextantdisk/sextant/wire"
+)
+
+// copyOf is the daemon of a copy of the group of these tests.
+type copyOf struct {
+	*daemon
+	*caller
+	id block.SegmentID
+}
+
+// ident is the copy's segment under epoch 1.
+func (c *copyOf) ident() wire.Identity {
+	id := ident(1)
+	id.Segment = c.id
+	return id
+}
+
+// copyOn is a copy on a disk, joined in epoch 1.
+func copyOn(t *testing.T, disk *memfs.FS, n byte) *copyOf {
+	t.Helper()
+	d := daemonOn(t, disk)
+	c := &copyOf{daemon: d, caller: d.dial(), id: block.SegmentID{n}}
+	c.send((&wire.Join{Identity: c.ident()}).Append(nil, 1))
+	c.ack()
+	return c
+}
+
+// write sends n records of 64 blocks over 8 leaves, from sequence number from
+// on, and settles all but the last two.
+func (c *copyOf) write(from, n int) {
+	c.daemon.t.Helper()
+	for i := from; i < from+n; i++ {
+		l := lsn(1, block.Seq(i))
+		r := record(l, l-1, block.Index(i%8*512+i*7%400), data(byte('a'+i%20), 64))
+		switch {
+		case i == 1:
+			r = opening(l, 0)
+		case i%9 == 8:
+			r = wire.Record{Type: wire.RecordTrim, LSN: l, Prev: l - 1, Block: block.Index(i % 8 * 512), Count: 200}
+		}
+		m := wire.Write{Identity: c.ident(), Records: []wire.Record{r}}
+		if i == from+n-1 && n > 2 {
+			m.Progress = wire.Progress{Floor: l - 2, Committed: l - 2}
+		}
+		c.send(append(m.Append(nil, wire.TypeWrite, 3), r.Payload...))
+		if a := c.ack(); a.SCL != l {
+			c.daemon.t.Fatalf("wrote %v, acknowledged %v", l, a.SCL)
+		}
+	}
+}
+
+// digests are the copy's digests as of an LSN.
+func (c *copyOf) digests(at block.LSN) []wire.LeafDigest {
+	c.daemon.t.Helper()
+	c.send((&wire.Digest{Identity: c.ident(), At: at, Leaves: 10}).Append(nil, 6))
+	h, meta := c.next()
+	var m wire.Digests
+	if h.Type != wire.TypeDigests || m.Decode(meta) != nil {
+		c.daemon.t.Fatalf("asked for digests, got %v (%s)", h.Type, refusalText(h, meta))
+	}
+	return m.Digests
+}
+
+// peersOf are copies as the metadata service names them.
+func peersOf(copies ...*copyOf) (all []Peer) {
+	for _, c := range copies {
+		all = append(all, Peer{Segment: c.id, Node: "n1", Disk: c.Server.Identity().Disk, Address: c.Addr().String()})
+	}
+	return all
+}
+
+// pulledFrom has c catch up from the first donor, and waits for the end.
+func (c *copyOf) pulledFrom(upTo block.LSN, donors ...*copyOf) wire.Ack {
+	c.daemon.t.Helper()
+	c.reg.set(func() { c.reg.peers = peersOf(append(donors, c)...) })
+	p := peersOf(donors[0])[0]
+	m := wire.CatchUp{Identity: c.ident(), UpTo: upTo, DonorSegment: p.Segment, DonorDisk: p.Disk, DonorNode: p.Node, DonorAddress: p.Address}
+	c.send(m.Append(nil, 8))
+	return c.settled()
+}
+
+func sameDigests(t *testing.T, at block.LSN, a, b *copyOf) {
+	t.Helper()
+	if x, y := a.digests(at), b.digests(at); !slices.Equal(x, y) || len(x) < 8 || x[0] == 0 {
+		t.Fatalf("digests at %v are %x and %x", at, x, y)
+	}
+}
+
+// TestR22FullHydrationFromSeveralPeers: an empty segment takes leaves from all
+// peers, then records, and is equal; of what was overwritten nothing comes.
+func TestR22FullHydrationFromSeveralPeers(t *testing.T) {
+	var donors []*copyOf
+	for n := range byte(3) {
+		d := copyOn(t, memfs.New(0), 10+n)
+		d.write(1, 100)
+		donors = append(donors, d)
+	}
+	c := copyOn(t, memfs.New(0), 4)
+	top := lsn(1, 100)
+	if a := c.pulledFrom(top, donors...); a.SCL != top {
+		t.Fatalf("SCL %v", a.SCL)
+	}
+	sameDigests(t, top, c, donors[0])
+	gave := 0
+	for _, d := range donors {
+		if d.Counters().GivenBytes.Load() > 0 {
+			gave++
+		}
+	}
+	if n := c.Counters().HydratedBytes.Load(); n == 0 || n > 8*400*block.Size || gave < 2 {
+		t.Errorf("%d bytes came in leaves, from %d peers", n, gave)
+	}
+	x := copyOn(t, c.disk.CrashClone(rand.New(rand.NewPCG(1, 1)), 0), 4) // and it is durable
+	sameDigests(t, top, x, donors[0])
+}
+
+// TestR21LogIsGone: a segment that lags is brought on by the leaves that have
+// changed, when no peer has the records: here because the peer was hydrated
+// itself.
+func TestR21LogIsGone(t *testing.T) {
+	first := copyOn(t, memfs.New(0), 10)
+	first.write(1, 60)
+	late := copyOn(t, memfs.New(0), 4)
+	late.write(1, 20)
+	second := copyOn(t, memfs.New(0), 11)
+	top := lsn(1, 60)
+	second.pulledFrom(top, first)
+	first.Close()
+	if a := late.pulledFrom(top, second); a.SCL != top {
+		t.Fatalf("SCL %v", a.SCL)
+	}
+	sameDigests(t, top, late, second)
+	if n := late.Counters().HydratedBytes.Load(); n == 0 {
+		t.Error("nothing came in leaves")
+	}
+}
+
+// TestR22HydrationGoesOnAfterARestart: what has come is not asked for again,
+// and nothing counts before all is in.
+func TestR22HydrationGoesOnAfterARestart(t *testing.T) {
+	donor := copyOn(t, memfs.New(0), 10)
+	donor.write(1, 100)
+	top := lsn(1, 100)
+	c := copyOn(t, memfs.New(0), 4)
+	gate := make(chan struct{})
+	// The donor's disk stops after some reads.
+	release := donor.faults.Add(faultfs.Rule{Ops: faultfs.Read, Skip: 40, Stall: gate})
+	c.reg.set(func() { c.reg.peers = peersOf(donor) })
+	p := peersOf(donor)[0]
+	c.send((&wire.CatchUp{Identity: c.ident(), UpTo: top, DonorSegment: p.Segment, DonorDisk: p.Disk, DonorNode: p.Node, DonorAddress: p.Address}).Append(nil, 8))
+	eventually(t, "some leaves", func() bool { return c.Counters().HydratedBytes.Load() > 0 })
+	came := c.Counters().HydratedBytes.Load()
+	disk := c.disk.CrashClone(rand.New(rand.NewPCG(1, 1)), 0)
+	release()
+	close(gate)
+	x := copyOn(t, disk, 4)
+	x.send((&wire.Ping{Identity: x.ident()}).Append(nil, 1))
+	if a := x.ack(); a.SCL > lsn(1, 20) { // a first page may have come in records
+		t.Fatalf("half-way the SCL is %v", a.SCL)
+	}
+	if r := x.Report(); len(r.Segments) != 1 || r.Segments[0].State != "hydrating" {
+		t.Errorf("half-way it is reported as %+v", r.Segments)
+	}
+	if a := x.pulledFrom(top, donor); a.SCL != top {
+		t.Fatalf("SCL %v", a.SCL)
+	}
+	sameDigests(t, top, x, donor)
+	all := copyOn(t, memfs.New(0), 5)
+	all.pulledFrom(top, donor)
+	if rest, whole := x.Counters().HydratedBytes.Load(), all.Counters().HydratedBytes.Load(); rest > whole-came/2 {
+		t.Errorf("%d bytes came before the restart and %d behind it, of %d", came, rest, whole)
+	}
+}
