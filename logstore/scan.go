@@ -28,15 +28,34 @@ func (g *Segment) Scan(after, upTo block.LSN, maxBytes block.ByteCount, fn func(
 	if err != nil {
 		return err
 	}
-	if after >= view.floor {
-		return g.scanChain(after, upTo, maxBytes, fn)
+	settled := after < view.floor
+	if settled {
+		refs, err := g.collect(view, after, min(upTo, view.floor), maxBytes)
+		if err != nil {
+			return err
+		}
+		if err := g.emit(refs, fn); err != nil {
+			return err
+		}
+		used := cost(refs)
+		if after = refs[len(refs)-1].d.lsn; after < view.floor || used >= maxBytes {
+			return nil
+		}
+		maxBytes -= used
 	}
-	upTo = min(upTo, view.floor) // the rest comes from the chain, with the next page
-	refs, err := g.collect(view, after, upTo, maxBytes)
-	if err != nil {
-		return err
+	given, err := g.scanChain(after, upTo, maxBytes, fn)
+	if err == nil && !given && !settled {
+		return block.Errorf(block.NotFound, "segment %v has just settled all up to %v", g.id, upTo)
 	}
-	return g.emit(refs, fn)
+	return err
+}
+
+// cost is what refs count for in a scan's budget.
+func cost(refs []recordRef) (sum block.ByteCount) {
+	for i := range refs {
+		sum += scanCost + block.ByteCount(refs[i].d.payload())*block.Size
+	}
+	return sum
 }
 
 // scanView is what a scan of the log needs of the index, taken at once.

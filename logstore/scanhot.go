@@ -6,18 +6,16 @@ import (
 )
 
 // scanChain is Scan for what lies above the floor: the chain has it all, with
-// its places, whether the log files that it came in are still there or not.
-func (g *Segment) scanChain(after, upTo block.LSN, maxBytes block.ByteCount, fn func(Record) error) error {
+// its places, whether the log files that it came in are still there or not. It
+// tells whether it gave anything: not if the floor has passed meanwhile.
+func (g *Segment) scanChain(after, upTo block.LSN, maxBytes block.ByteCount, fn func(Record) error) (given bool, err error) {
 	buf := slab.Get(int(block.MaxRecordBytes))
 	defer buf.Release()
-	sum, given := block.ByteCount(0), false
+	sum := block.ByteCount(0)
 	for after < upTo {
 		r, err := g.nextOf(after, upTo)
-		if err != nil {
-			return err
-		}
-		if r == nil { // the floor has passed: the rest is told as of another page
-			break
+		if err != nil || r == nil {
+			return given, err
 		}
 		n := block.ByteCount(r.rec.Count) * block.Size
 		if r.rec.Type != TypeWrite {
@@ -25,20 +23,17 @@ func (g *Segment) scanChain(after, upTo block.LSN, maxBytes block.ByteCount, fn 
 		}
 		if sum += scanCost + n; sum > maxBytes && given {
 			r.release()
-			return nil
+			return given, nil
 		}
 		if err := r.read(g, buf.Bytes()[:n]); err != nil {
-			return err
+			return given, err
 		}
 		if err := fn(r.rec); err != nil {
-			return err
+			return given, err
 		}
 		after, given = r.rec.LSN, true
 	}
-	if !given {
-		return block.Errorf(block.NotFound, "segment %v has just settled all up to %v", g.id, upTo)
-	}
-	return nil
+	return given, nil
 }
 
 // hotRecord is a record of the chain, and where it lies; its files stay until

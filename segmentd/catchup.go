@@ -51,12 +51,6 @@ func tell(h *hosted, to block.VolumeEpoch, w *boxcar.Writer, tag wire.Tag) {
 	}
 }
 
-func (h *hosted) promised() block.VolumeEpoch {
-	h.mu.Lock()
-	defer h.mu.Unlock()
-	return h.mu.core.Promised()
-}
-
 // peer is a connection to another segment daemon, for fetching.
 type peer struct {
 	nc    net.Conn
@@ -102,18 +96,6 @@ func (p *peer) ask(frame []byte, timeout time.Duration) (wire.Header, []byte, er
 		return wire.Header{}, nil, err
 	}
 	return p.r.Next()
-}
-
-// fetched is a page of records and the memory that they lie in.
-type fetched struct {
-	write wire.Write
-	buf   *slab.Buffer
-}
-
-func (f *fetched) release() {
-	if f.buf != nil {
-		f.buf.Release()
-	}
 }
 
 // send writes a request; receive takes the answer, in their order.

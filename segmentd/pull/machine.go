@@ -61,6 +61,9 @@ type donor struct {
 	leaves int // asked for and not on disk
 }
 
+// reaches tells whether its log may reach back to after.
+func (d *donor) reaches(after block.LSN) bool { return !d.noLog || after > d.gone }
+
 // Mark is a leaf that a peer has settled, and up to where it is settled here.
 type Mark struct {
 	Block       block.Index

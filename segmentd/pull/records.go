@@ -73,7 +73,7 @@ func (m *Machine) reached() {
 // gives tells whether a peer may still have the record after m.after.
 func (m *Machine) gives(p Peer) bool {
 	d := &m.peers[p]
-	return m.usable(p) && d.SCL > m.after && !(d.noLog && m.after <= d.gone)
+	return m.usable(p) && d.SCL > m.after && d.reaches(m.after)
 }
 
 // recordDonor is who is asked for records; -1 if nobody is. One that has them
@@ -83,7 +83,7 @@ func (m *Machine) recordDonor() Peer {
 	if sure >= 0 {
 		return sure
 	}
-	return m.best(func(d *donor) bool { return d.SCL > m.after && !(d.noLog && m.after <= d.gone) }, higher)
+	return m.best(func(d *donor) bool { return d.SCL > m.after && d.reaches(m.after) }, higher)
 }
 
 // page takes in what came of a question for records.
