@@ -50,7 +50,10 @@ type breaker struct {
 
 	// faults of the network that are in force, by event.
 	faults map[string][]*netns.Fault
-	// starting are daemons that are being started again.
+	// lost are the nodes that had their disks lost, by segment daemon.
+	lost map[int]string
+	// starting are daemons that are being started again, and copies that are
+	// being replaced.
 	starting sync.WaitGroup
 	// mended is closed when no fault is left: what could not start before
 	// has to then.
@@ -60,7 +63,7 @@ type breaker struct {
 // run carries out the plan and mends what is left of it. It returns when all
 // daemons run and serve.
 func (b *breaker) run(ctx context.Context, c Chapter) error {
-	b.faults, b.mended = map[string][]*netns.Fault{}, make(chan struct{})
+	b.faults, b.lost, b.mended = map[string][]*netns.Fault{}, map[int]string{}, make(chan struct{})
 	start := time.Now()
 	var err error
 	for _, s := range c.steps() {
@@ -105,8 +108,10 @@ func (b *breaker) begin(ctx context.Context, e Event) (err error) {
 		}
 	case loseDisk:
 		for _, i := range e.Of {
-			w.Cluster.Segments[i].Kill()
-			err = errors.Join(err, empty(w.Cluster.DataDir(w.Cluster.Segments[i])))
+			d := w.Cluster.Segments[i]
+			b.lost[i] = d.Addr("node")
+			d.Kill()
+			err = errors.Join(err, empty(w.Cluster.DataDir(d)))
 		}
 	case fullDisk:
 		err = w.fill()
@@ -143,9 +148,13 @@ func ifRunning(d *cluster.Daemon, signal func() error) error {
 func (b *breaker) end(ctx context.Context, e Event) (err error) {
 	w := b.world
 	switch e.Kind {
-	case killSegment, killGateway, killMetadata, loseDisk:
+	case killSegment, killGateway, killMetadata:
 		for _, d := range e.daemons() {
 			b.start(ctx, d)
+		}
+	case loseDisk:
+		for _, i := range e.Of {
+			b.starting.Go(func() { b.replace(ctx, i, b.lost[i]) })
 		}
 	case pauseSegment, pauseGateway, pauseMetadata:
 		for _, d := range e.daemons() {
@@ -179,25 +188,32 @@ func (b *breaker) end(ctx context.Context, e Event) (err error) {
 // start starts a daemon again in the background: it may have to wait for
 // others. When all is mended, it must.
 func (b *breaker) start(ctx context.Context, d daemon) {
-	b.starting.Go(func() {
-		for {
-			last := false
-			select {
-			case <-b.mended:
-				last = true
-			default:
-			}
-			err := b.world.start(ctx, d)
-			if err == nil {
-				return
-			}
-			if last || ctx.Err() != nil {
-				b.world.fail(err)
-				return
-			}
-			b.say("%s %d does not start yet", d.role, d.i)
+	b.starting.Go(func() { b.started(ctx, d) })
+}
+
+// started tells whether the daemon runs now.
+func (b *breaker) started(ctx context.Context, d daemon) bool {
+	for {
+		last := b.isMended()
+		err := b.world.start(ctx, d)
+		if err == nil {
+			return true
 		}
-	})
+		if last || ctx.Err() != nil {
+			b.world.fail(err)
+			return false
+		}
+		b.say("%s %d does not start yet", d.role, d.i)
+	}
+}
+
+func (b *breaker) isMended() bool {
+	select {
+	case <-b.mended:
+		return true
+	default:
+		return false
+	}
 }
 
 // start starts a daemon if it does not run.

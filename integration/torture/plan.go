@@ -98,8 +98,9 @@ func (c Chapter) String() string {
 const (
 	// beyondEvery is how often a chapter is beyond what is promised.
 	beyondEvery = 3
-	// loseEvery is how often one loses a disk.
-	loseEvery = 5
+	// loseEvery is how often one loses a disk. Its copies are replaced, in the
+	// middle of the other faults, before the chapter ends.
+	loseEvery = 2
 	// recovery is how long what was hit counts as hit after the fault.
 	recovery = 4 * time.Second
 	// moveAfter is how soon clients leave a gateway that was hit.
@@ -114,7 +115,8 @@ type planner struct {
 	seed   uint64
 	number int
 	front  int
-	// lost counts disks whose copies nobody has replaced.
+	// lost counts disks that the chapter has lost: their copies may not be
+	// replaced yet.
 	lost int
 }
 
@@ -123,6 +125,7 @@ func (p *planner) next(length time.Duration) Chapter {
 	c := Chapter{Number: p.number, Beyond: p.number%beyondEvery == beyondEvery-1, Length: length, Front: p.front}
 	rng := rand.New(rand.NewPCG(p.seed, uint64(p.number)))
 	p.number++
+	p.lost = 0
 	// Swarm: each chapter has a mix of its own.
 	var mix []kind
 	for _, k := range ordinary {
@@ -136,10 +139,8 @@ func (p *planner) next(length time.Duration) Chapter {
 	if c.Beyond {
 		p.add(&c, outage(rng, length))
 	}
-	if p.number%loseEvery == 0 && p.lost < mayHit-1 {
-		if p.add(&c, Event{Kind: loseDisk, At: length / 2, For: spell(rng), Of: []int{rng.IntN(segments)}}) {
-			p.lost++
-		}
+	if p.number%loseEvery == 0 && p.add(&c, Event{Kind: loseDisk, At: length / 4, For: spell(rng), Of: []int{rng.IntN(segments)}}) {
+		p.lost++
 	}
 	for at := spell(rng) / 2; at < length; at += time.Duration(rng.Int64N(int64(2 * time.Second))) {
 		p.add(&c, p.draw(rng, mix[rng.IntN(len(mix))], at))
