@@ -18,16 +18,21 @@ const (
 	// clients each have a connection, and depth requests in flight on it.
 	clients = 12
 	depth   = 2
-	// groupBlocks of each group are used, of a group that is in use.
-	groupBlocks = 256
+	// groupBlocks of a group that is in use are read and written as blocks,
+	// sectorBlocks behind them in sectors.
+	groupBlocks  = 256
+	sectorBlocks = 8
 	// firstGroups are in use from the beginning, newGroups more with each
 	// chapter.
 	firstGroups = 4
 	newGroups   = 2
 	// requestMax is the longest request, in blocks.
 	requestMax = 64
-	// readPercent of the requests are reads.
-	readPercent = 40
+	// readPercent of the requests are reads, sectorPercent are about sectors.
+	readPercent   = 40
+	sectorPercent = 15
+	// sectorsMax is the longest request for sectors, in sectors.
+	sectorsMax = 20
 	// dialWait is the time between attempts to connect.
 	dialWait = 50 * time.Millisecond
 )
@@ -143,11 +148,12 @@ func (c *client) work(ctx context.Context) {
 			}
 			continue
 		}
-		first, count := c.choose()
+		u, at, count := c.choose()
+		p := buf[:count*int(u)]
 		if c.rng.IntN(100) < readPercent {
-			err = c.load.read(conn, c.name, first, buf[:count*block.Size])
+			err = c.load.read(conn, c.name, u, at, p)
 		} else {
-			err = c.load.write(conn, c.name, first, buf[:count*block.Size])
+			err = c.load.write(conn, c.name, u, at, p)
 		}
 		if errors.Is(err, block.Closed) {
 			c.load.gone(c.conn, conn)
@@ -155,8 +161,14 @@ func (c *client) work(ctx context.Context) {
 	}
 }
 
-// choose picks blocks: many requests meet on a few of them.
-func (c *client) choose() (first history.Block, count int) {
+// choose picks what a request is about: many requests meet in a few places.
+func (c *client) choose() (u unit, at block.Offset, count int) {
+	group := c.rng.IntN(int(c.load.used.Load()))
+	if c.rng.IntN(100) < sectorPercent {
+		count = 1 + c.rng.IntN(sectorsMax)
+		first := c.rng.IntN(sectorBlocks*block.Size/int(sectors) - count + 1)
+		return sectors, sectorsOf(group) + block.Offset(first*int(sectors)), count
+	}
 	switch n := c.rng.IntN(20); {
 	case n < 12:
 		count = 1
@@ -165,18 +177,17 @@ func (c *client) choose() (first history.Block, count int) {
 	default:
 		count = requestMax
 	}
-	group := c.rng.IntN(int(c.load.used.Load()))
 	within := groupBlocks
 	if c.rng.IntN(3) == 0 {
 		within = max(count, 4)
 	}
-	return blockOf(group, c.rng.IntN(within-count+1)), count
+	return wholeBlocks, blocksOf(group) + block.Offset(c.rng.IntN(within-count+1)*block.Size), count
 }
 
-// blockOf is the block of a volume for one of a group that is used.
-func blockOf(group, i int) history.Block {
-	return history.Block(group*int(pgSize/block.Size) + i)
-}
+// blocksOf is where the blocks of a group begin that are used as such,
+// sectorsOf where those begin that are used in sectors.
+func blocksOf(group int) block.Offset  { return block.Offset(group) * block.Offset(pgSize) }
+func sectorsOf(group int) block.Offset { return blocksOf(group) + groupBlocks*block.Size }
 
 // connection is the connection of a number; it is made if there is none.
 func (l *load) connection(ctx context.Context, i int) (*stamp.Conn, error) {
@@ -212,15 +223,16 @@ func (l *load) gone(i int, c *stamp.Conn) {
 	}
 }
 
-func (l *load) write(conn *stamp.Conn, by history.Client, first history.Block, p []byte) error {
-	ops := make([]history.Op, len(p)/block.Size)
+func (l *load) write(conn *stamp.Conn, by history.Client, u unit, at block.Offset, p []byte) error {
+	ops := make([]history.Op, len(p)/int(u))
 	for i := range ops {
-		n := l.written[by].Add(1)
-		ops[i] = history.Op{Block: first + history.Block(i), Value: history.NewValue(by, n), By: by, Write: true, End: history.Never}
-		stamp.Stamp{Number: stamp.Number(ops[i].Block), Version: stamp.Version(n), Writer: stamp.Writer(by)}.Encode(p[i*block.Size:])
+		r := u.register(at + block.Offset(i*int(u)))
+		v := history.NewValue(by, l.written[by].Add(1))
+		ops[i] = history.Op{Block: r, Value: v, By: by, Write: true, End: history.Never}
+		u.encode(p[i*int(u):(i+1)*int(u)], r, v)
 	}
 	begin := l.clock.Now()
-	err := conn.Write(p, offset(first))
+	err := conn.Write(p, at)
 	end := l.clock.Now()
 	for i := range ops {
 		ops[i].Begin = begin
@@ -232,26 +244,23 @@ func (l *load) write(conn *stamp.Conn, by history.Client, first history.Block, p
 	return err
 }
 
-func (l *load) read(conn *stamp.Conn, by history.Client, first history.Block, p []byte) error {
+func (l *load) read(conn *stamp.Conn, by history.Client, u unit, at block.Offset, p []byte) error {
 	begin := l.clock.Now()
-	err := conn.Read(p, offset(first))
+	err := conn.Read(p, at)
 	end := l.clock.Now()
 	if err != nil {
 		l.note(nil, err, nil)
 		return err
 	}
-	ops := make([]history.Op, 0, len(p)/block.Size)
-	for i := range len(p) / block.Size {
-		at := first + history.Block(i)
-		s, err := stamp.Decode(p[i*block.Size : (i+1)*block.Size])
-		switch {
-		case err != nil:
-			l.say("block %d: %v", at, err)
-		case s != stamp.Stamp{} && s.Number != stamp.Number(at):
-			l.say("block %d holds %v", at, s)
-		default:
-			ops = append(ops, history.Op{Block: at, Value: history.NewValue(history.Client(s.Writer), uint64(s.Version)), By: by, Begin: begin, End: end})
+	ops := make([]history.Op, 0, len(p)/int(u))
+	for i := 0; i < len(p); i += int(u) {
+		r := u.register(at + block.Offset(i))
+		v, err := u.decode(p[i:i+int(u)], r)
+		if err != nil {
+			l.say("at offset %d: %v", int(at)+i, err)
+			continue
 		}
+		ops = append(ops, history.Op{Block: r, Value: v, By: by, Begin: begin, End: end})
 	}
 	l.note(ops, nil, &l.counts.reads)
 	return nil
@@ -280,5 +289,3 @@ func (l *load) say(format string, args ...any) {
 		l.mu.wrong = append(l.mu.wrong, fmt.Sprintf(format, args...))
 	}
 }
-
-func offset(b history.Block) block.Offset { return block.Offset(b * block.Size) }

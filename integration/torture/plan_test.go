@@ -122,3 +122,30 @@ func TestWrongHistoryIsKept(t *testing.T) {
 		}
 	}
 }
+
+// TestUnits: what a unit says of itself is read again, and what is torn, or in
+// the place of another, is told.
+func TestUnits(t *testing.T) {
+	for _, u := range []unit{wholeBlocks, sectors} {
+		p := make([]byte, u)
+		at := u.register(5 * 4096)
+		if v, err := u.decode(p, at); v != 0 || err != nil {
+			t.Errorf("%d: zeroes are %v, %v", u, v, err)
+		}
+		want := history.NewValue(3, 17)
+		u.encode(p, at, want)
+		if v, err := u.decode(p, at); v != want || err != nil {
+			t.Errorf("%d: %v, %v", u, v, err)
+		}
+		if _, err := u.decode(p, at+1); err == nil {
+			t.Errorf("%d: another's place is taken for its own", u)
+		}
+		p[len(p)/2] ^= 1
+		if _, err := u.decode(p, at); err == nil {
+			t.Errorf("%d: a flipped bit is not seen", u)
+		}
+	}
+	if wholeBlocks.register(4096) == sectors.register(4096) {
+		t.Error("a block and a sector have one name")
+	}
+}

@@ -159,10 +159,19 @@ func (r *runner) faults(ctx context.Context, c Chapter) error {
 	return errors.Join(err, loadErr)
 }
 
+// tellStall is how long nobody may get an answer before it is told.
+const tellStall = 2 * time.Second
+
 // longestStall measures how long nobody gets an answer, until ctx ends.
 func (r *runner) longestStall(ctx context.Context) (longest time.Duration) {
+	var stall time.Duration
 	for pause(ctx, 50*time.Millisecond) == nil {
-		longest = max(longest, time.Since(time.Unix(0, r.load.lastDone.Load())))
+		now := time.Since(time.Unix(0, r.load.lastDone.Load()))
+		if now < stall && stall > tellStall {
+			r.say("nobody had an answer for %v", stall)
+		}
+		stall = now
+		longest = max(longest, stall)
 	}
 	return longest
 }
@@ -186,33 +195,44 @@ func (r *runner) goesOn(ctx context.Context) error {
 	return nil
 }
 
-// readAll reads each block that was ever used; nothing else is in flight.
+// readAll reads all that was ever used; nothing else is in flight.
 func (r *runner) readAll(ctx context.Context, used int) error {
-	buf := make([]byte, requestMax*block.Size)
 	end := time.Now().Add(backMax)
+	buf := make([]byte, requestMax*block.Size)
 	for g := range used {
-		for i := 0; i < groupBlocks; {
-			conn, err := r.load.connection(ctx, 0)
-			if err == nil {
-				err = r.load.read(conn, 0, blockOf(g, i), buf)
-			}
-			if err == nil {
-				i += requestMax
-				continue
-			}
-			if conn != nil && errors.Is(err, block.Closed) {
-				r.load.gone(0, conn)
-			}
-			if time.Now().After(end) {
-				return fmt.Errorf("reading all at the end of the chapter: %w", err)
-			}
-			if err := pause(ctx, dialWait); err != nil {
+		for i := 0; i < groupBlocks; i += requestMax {
+			if err := r.readOne(ctx, end, wholeBlocks, blocksOf(g)+block.Offset(i*block.Size), buf); err != nil {
 				return err
 			}
+		}
+		if err := r.readOne(ctx, end, sectors, sectorsOf(g), buf[:sectorBlocks*block.Size]); err != nil {
+			return err
 		}
 	}
 	r.load.abandon(func(int) bool { return true })
 	return nil
+}
+
+// readOne reads until it succeeds.
+func (r *runner) readOne(ctx context.Context, end time.Time, u unit, at block.Offset, p []byte) error {
+	for {
+		conn, err := r.load.connection(ctx, 0)
+		if err == nil {
+			err = r.load.read(conn, 0, u, at, p)
+		}
+		if err == nil {
+			return nil
+		}
+		if conn != nil && errors.Is(err, block.Closed) {
+			r.load.gone(0, conn)
+		}
+		if time.Now().After(end) {
+			return fmt.Errorf("reading all at the end of the chapter: %w", err)
+		}
+		if err := pause(ctx, dialWait); err != nil {
+			return err
+		}
+	}
 }
 
 // opinions is how many blocks porcupine is asked about in each chapter: those
