@@ -103,6 +103,8 @@ func diskBroken(err error) bool {
 func (s *Server) watch() {
 	s.repeat(watchEvery, watchEvery, s.lookNow, func() {
 		s.cutStopped()
+		s.taking.look()
+		s.giving.look()
 		if s.store != nil {
 			s.lookAtFlush()
 			s.lookForRoom()

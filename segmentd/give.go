@@ -59,6 +59,10 @@ func (c *conn) handleTake(h wire.Header, meta []byte) error {
 	if host == nil {
 		return nil
 	}
+	c.w.Flush() // what was answered before shall not wait
+	if err := c.s.giving.wait(c.s.ctx, leafTraffic, block.ByteCount(m.Count)*block.Size); err != nil {
+		return err
+	}
 	buf := slab.Get(int(m.Count) * block.Size)
 	res := logstore.ReadResult{Buf: buf.Bytes()}
 	cut, maxLSN, err := host.log.ReadSettled(m.Block, m.Count, &res)

@@ -30,6 +30,10 @@ func (c *conn) handleFetch(h wire.Header, meta []byte) error {
 	if host == nil {
 		return nil
 	}
+	c.w.Flush() // what was answered before shall not wait
+	if err := c.s.giving.wait(c.s.ctx, recordTraffic, pageBytes); err != nil {
+		return err
+	}
 	page, err := readPage(host.log, m.After, m.UpTo)
 	if err != nil {
 		c.refuse(h.Tag, err)

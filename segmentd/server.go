@@ -65,7 +65,8 @@ type Server struct {
 	cancel    context.CancelCauseFunc
 	tasks     sync.WaitGroup
 	catchUps  chan struct{} // a place for each pull under way
-	pullRate  throttle
+	taking    throttle      // from peers
+	giving    throttle      // to peers
 	diskReads *diskReads
 	reassure  chan struct{} // wakes the asker after volumes' epochs
 	beatNow   chan struct{} // a heartbeat is to be sent at once
@@ -96,7 +97,8 @@ func Start(ctx context.Context, cfg Config) (*Server, error) {
 		catchUps: make(chan struct{}, maxCatchUps),
 		reassure: make(chan struct{}, 1), beatNow: make(chan struct{}, 1), lookNow: make(chan struct{}, 1), diskReads: newDiskReads(),
 	}
-	s.pullRate = throttle{clock: cfg.Clock, written: s.logged, own: s.pulled}
+	s.taking = throttle{clock: cfg.Clock, least: takeLeast, served: s.served}
+	s.giving = throttle{clock: cfg.Clock, least: giveLeast, served: s.served}
 	s.scrubber = newScrubber(s, cfg.ScrubEvery)
 	s.mu.segments = map[block.SegmentID]*hosted{}
 	s.mu.births = map[block.SegmentID]*birth{}

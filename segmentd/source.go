@@ -120,17 +120,17 @@ func (src *source) question(e pull.Effect) (err error) {
 			return err
 		}
 	}
-	l, rate := src.link, &src.p.s.pullRate
+	l, rate := src.link, &src.p.s.taking
 	switch e.Kind {
 	case pull.AskRecords:
-		if err := rate.wait(src.p.ctx, pageBytes); err != nil {
+		if err := rate.wait(src.p.ctx, recordTraffic, pageBytes); err != nil {
 			return err
 		}
 		return l.send((&wire.Fetch{Identity: l.ident, After: e.After, UpTo: e.UpTo}).Append(nil, 1))
 	case pull.AskMarks:
 		return l.send((&wire.Leaves{Identity: l.ident, After: e.After, Block: e.Block}).Append(nil, 1))
 	case pull.AskLeaf:
-		if err := rate.wait(src.p.ctx, 2*pageBytes); err != nil {
+		if err := rate.wait(src.p.ctx, leafTraffic, 2*pageBytes); err != nil {
 			return err
 		}
 		b := (&wire.Take{Identity: l.ident, Block: e.Block, Count: wire.MaxReadBlocks}).Append(nil, 1)

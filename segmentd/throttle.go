@@ -9,56 +9,76 @@ import (
 	"github.com/sextantdisk/sextant/internal/clock"
 )
 
-// Rates of what daemons take from each other, a second.
+// Rates of what daemons take from and give to each other, a second. Who takes
+// and who gives each keep to their own: a new copy on an idle disk must not
+// slow down the busy ones that it is made of.
 const (
-	// pullIdle is the rate when no gateway writes here, pullMost when one does.
-	pullIdle = 2 * block.GiB
-	pullMost = 256 * block.MiB
-	// pullYield is by how much the rate shrinks for each byte that gateways
-	// write; pullLeast is what is left in any case, or a segment that lags
-	// would never catch up under load.
-	pullYield = 4
-	pullLeast = 32 * block.MiB
-	// pullBurst is what may be taken at once after a pause.
-	pullBurst = 64 * block.MiB
+	// rateIdle holds when no gateway is served, rateMost when one is.
+	rateIdle = 2 * block.GiB
+	rateMost = 256 * block.MiB
+	// rateYield is by how much the rate shrinks for each byte that gateways
+	// read or write; takeLeast and giveLeast are what is left in any case.
+	rateYield = 16
+	takeLeast = 16 * block.MiB
+	giveLeast = 4 * block.MiB
+	// chaseShare is how much faster than gateways write records come, in
+	// percent: slower, a segment that lags would never catch up.
+	chaseShare = 150
+	// burstShare is for which part of a second tokens are kept, and burstLeast
+	// how many at least: one question's.
+	burstShare = 8
+	burstLeast = 2 * pageBytes
 	// loadEvery is how often the load is looked at.
 	loadEvery = 100 * time.Millisecond
 )
 
-// rateFor is how fast peers may be asked while gateways write that much a
-// second.
-func rateFor(load block.ByteCount) block.ByteCount {
-	switch less := load * pullYield; {
+// traffic is what daemons exchange.
+type traffic uint8
+
+const (
+	leafTraffic   traffic = iota // all that a segment holds: it may take long
+	recordTraffic                // what was written lately: must not fall behind
+	traffics
+)
+
+// rateFor is how fast daemons may exchange something while gateways read and
+// write that much a second.
+func rateFor(t traffic, load, least block.ByteCount) block.ByteCount {
+	rate := rateIdle
+	switch less := load * rateYield; {
 	case load == 0:
-		return pullIdle
-	case less >= pullMost-pullLeast:
-		return pullLeast
+	case less >= rateMost-least:
+		rate = least
 	default:
-		return pullMost - less
+		rate = rateMost - less
 	}
+	if t == recordTraffic {
+		rate = max(rate, load*chaseShare/100)
+	}
+	return rate
 }
 
-// throttle bounds the rate at which a daemon takes from its peers, all its
-// segments together, by tokens that come the slower the more gateways write.
+// throttle bounds what a daemon exchanges with its peers, all its segments
+// together, by tokens that come the slower the more gateways ask for.
 type throttle struct {
 	clock clock.Clock
-	// written is how much all have written here so far, own is what of it was
-	// taken from peers.
-	written, own func() block.ByteCount
+	least block.ByteCount
+	// served is what gateways have read and written here so far.
+	served func() block.ByteCount
 
 	mu struct {
 		sync.Mutex
-		tokens  float64 // bytes; below zero they are owed
-		rate    block.ByteCount
-		at      time.Time
-		looked  time.Time
-		foreign block.ByteCount // what gateways had written then
+		tokens [traffics]float64 // bytes; below zero they are owed
+		at     [traffics]time.Time
+		load   block.ByteCount // a second
+		looked time.Time
+		served block.ByteCount
 	}
 }
 
 // wait takes n tokens, and waits until they are there.
-func (t *throttle) wait(ctx context.Context, n block.ByteCount) error {
-	d := t.take(n)
+func (t *throttle) wait(ctx context.Context, what traffic, n block.ByteCount) error {
+	d := t.take(what, n)
 	if d <= 0 {
 		return ctx.Err()
 	}
@@ -71,46 +91,46 @@ func (t *throttle) wait(ctx context.Context, n block.ByteCount) error {
 }
 
 // take takes n tokens and says how long the taker has to wait for them.
-func (t *throttle) take(n block.ByteCount) time.Duration {
+func (t *throttle) take(what traffic, n block.ByteCount) time.Duration {
 	now := t.clock.Now()
 	t.mu.Lock()
 	defer t.mu.Unlock()
 	m := &t.mu
 	t.lookLocked(now)
-	m.tokens = min(float64(pullBurst), m.tokens+now.Sub(m.at).Seconds()*float64(m.rate))
-	m.at = now
-	m.tokens -= float64(n)
-	if m.tokens >= 0 {
-		return 0
-	}
-	return time.Duration(-m.tokens / float64(m.rate) * float64(time.Second))
+	rate := float64(rateFor(what, m.load, t.least))
+	have := m.tokens[what] + now.Sub(m.at[what]).Seconds()*rate
+	m.tokens[what] = min(have, max(rate/burstShare, float64(burstLeast))) - float64(n)
+	m.at[what] = now
+	return time.Duration(max(0, -m.tokens[what]/rate*float64(time.Second)))
 }
 
-// lookLocked sets the rate by what was written since the last look.
+// look notes the load; it is to be called now and then also when nobody takes
+// anything, so that the first one to take knows it.
+func (t *throttle) look() {
+	t.mu.Lock()
+	defer t.mu.Unlock()
+	t.lookLocked(t.clock.Now())
+}
+
 func (t *throttle) lookLocked(now time.Time) {
 	m := &t.mu
 	since := now.Sub(m.looked)
-	if m.rate != 0 && since < loadEvery {
+	if since < loadEvery {
 		return
 	}
-	written, own := t.written(), t.own()
-	foreign := written - min(written, own)
-	switch {
-	case m.rate == 0:
-		m.tokens, m.at, m.rate = float64(pullBurst), now, pullIdle
-	case foreign <= m.foreign:
-		m.rate = rateFor(0)
-	default:
-		m.rate = rateFor(block.ByteCount(float64(foreign-m.foreign) / since.Seconds()))
+	served := t.served()
+	if m.looked.IsZero() {
+		m.served = served
 	}
-	m.looked, m.foreign = now, foreign
+	m.load = block.ByteCount(float64(served-min(served, m.served)) / since.Seconds())
+	m.looked, m.served = now, served
 }
 
-// logged is the payload that was written to the log since the
-// start.
-func (s *Server) logged() block.ByteCount { return s.LogStats().ClientBytes }
-
-// pulled is what of it came from peers.
-func (s *Server) pulled() block.ByteCount {
-	return block.ByteCount(s.counters.CaughtUpBytes.Load() + s.counters.HydratedBytes.Load())
+// served is what gateways have read and written here since the start; what came
+// from peers does not count.
+func (s *Server) served() block.ByteCount {
+	c := &s.counters
+	written := s.LogStats().ClientBytes
+	own := block.ByteCount(c.CaughtUpBytes.Load() + c.HydratedBytes.Load())
+	return written - min(written, own) + block.ByteCount(c.Reads.Load())*block.Size
 }

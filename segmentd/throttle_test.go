@@ -1,0 +1,61 @@
+package segmentd
+
+import (
+	"testing"
+	"time"
+
+	"github.com/sextantdisk/sextant/internal/block"
+	"github.com/sextantdisk/sextant/internal/clock"
+)
+
+// TestR22RateYieldsToGateways: full speed on an idle disk, less with load,
+// never nothing; and records come faster than they are written.
+func TestR22RateYieldsToGateways(t *testing.T) {
+	for _, c := range []struct{ load, leaves, records block.ByteCount }{
+		{0, rateIdle, rateIdle},
+		{4 * block.MiB, rateMost - 64*block.MiB, rateMost - 64*block.MiB},
+		{10 * block.MiB, rateMost - 160*block.MiB, rateMost - 160*block.MiB},
+		{40 * block.MiB, takeLeast, 60 * block.MiB},
+		{block.GiB, takeLeast, block.GiB * 3 / 2},
+	} {
+		leaves, records := rateFor(leafTraffic, c.load, takeLeast), rateFor(recordTraffic, c.load, takeLeast)
+		if leaves != c.leaves || records != c.records {
+			t.Errorf("load %v: leaves at %v, records at %v; want %v and %v", c.load, leaves, records, c.leaves, c.records)
+		}
+	}
+}
+
+// TestR22ThrottleKeepsTheRate: what is taken in a second is the rate, and the
+// first to take knows the load.
+func TestR22ThrottleKeepsTheRate(t *testing.T) {
+	clk := clock.NewFake(time.Unix(1, 0))
+	served := block.ByteCount(0)
+	th := throttle{clock: clk, least: giveLeast, served: func() block.ByteCount { return served }}
+	th.look()
+	for range 10 { // a gateway writes 100 MiB a second
+		clk.Advance(loadEvery)
+		served += 10 * block.MiB
+		th.look()
+	}
+	taken, waited := block.ByteCount(0), time.Duration(0)
+	for waited < 10*time.Second {
+		d := th.take(leafTraffic, pageBytes)
+		clk.Advance(d)
+		waited += d
+		served += block.ByteCount(float64(100*block.MiB) * d.Seconds())
+		taken += pageBytes
+	}
+	if want := 10 * giveLeast; taken < want || taken > want+burstLeast+2*pageBytes {
+		t.Errorf("%v taken in %v, want %v", taken, waited, want)
+	}
+	th.look()
+	for range 2 { // it is quiet again
+		clk.Advance(time.Second)
+		th.look()
+	}
+	for range 100 {
+		if d := th.take(leafTraffic, pageBytes); d != 0 {
+			t.Fatalf("on an idle disk 1 MiB waits for %v", d)
+		}
+	}
+}
