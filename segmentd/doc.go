@@ -27,7 +27,7 @@
 //
 // Goroutines: one to accept, one for each connection, one for heartbeats, one
 // that looks after disk and connections (watch), one that scrubs and mends, one
-// for each segment that is pulled up (bounded; it joins its own: see puller),
+// that gossips, one for each segment that is pulled up (bounded; it joins its own: see puller),
 // one for each connection with long rounds,
 // one for each read that waits for
 // the disk while others are at hand (bounded by their bytes), one for each

@@ -181,3 +181,32 @@ func TestR22HydrationGoesOnAfterARestart(t *testing.T) {
 		t.Errorf("%d bytes came before the restart and %d behind it, of %d", came, rest, whole)
 	}
 }
+
+// TestR20GossipWithoutAGateway: a segment that lags finds it out by itself, and
+// learns of the epoch that its peers have promised.
+func TestR20GossipWithoutAGateway(t *testing.T) {
+	donor := copyOn(t, memfs.New(0), 10)
+	donor.write(1, 30)
+	late := copyOn(t, memfs.New(0), 4)
+	late.write(1, 10)
+	late.reg.set(func() { late.reg.peers, late.reg.epoch = peersOf(donor, late), 2 })
+	for _, epoch := range []block.VolumeEpoch{1, 2} {
+		if epoch == 2 { // a gateway came and went while this copy was away
+			id := donor.ident()
+			id.Epoch = 2
+			l := lsn(2, 1)
+			m := wire.Write{Identity: id, Records: []wire.Record{opening(l, lsn(1, 30))}}
+			donor.send(m.Append(nil, wire.TypeWrite, 3))
+			if a := donor.ack(); a.SCL != l {
+				t.Fatalf("opened at %v", a.SCL)
+			}
+		}
+		eventually(t, "to catch up by gossip", func() bool {
+			late.clock.Advance(gossipEvery / 10)
+			h, _ := late.Server.host(late.id)
+			return h.log.SCL().Epoch() == epoch && h.log.SCL() >= lsn(epoch, 1) && (epoch == 2 || h.log.SCL() == lsn(1, 30))
+		})
+	}
+	late.send((&wire.Ping{Identity: late.ident()}).Append(nil, 1))
+	late.refused(block.Fenced)
+}

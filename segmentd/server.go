@@ -113,6 +113,7 @@ func Start(ctx context.Context, cfg Config) (*Server, error) {
 	s.spawn(s.reassurer)
 	s.spawn(s.watch)
 	s.spawn(s.scrubber.run)
+	s.spawn(s.gossip)
 	s.wake(s.lookNow)
 	s.wake(s.reassure)
 	return s, nil

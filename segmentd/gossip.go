@@ -1,0 +1,175 @@
+package segmentd
+
+import (
+	"context"
+	"errors"
+	"time"
+
+	"github.com/sextantdisk/sextant/internal/block"
+	"github.com/sextantdisk/sextant/segmentd/pull"
+	"github.com/sextantdisk/sextant/wire"
+)
+
+// Gossip (R20): each segment now and then asks one peer, another one each time,
+// where it stands; what it lacks it pulls, with or without a gateway. A round
+// costs a daemon one connection to each peer daemon, and 68 bytes a segment.
+const (
+	gossipFirst = time.Second // after the start
+	gossipEvery = 10 * time.Second
+	// gossipLookups bounds how often the metadata service is asked for peers
+	// in one round, and peersFor is how long its answer is good.
+	gossipLookups = 64
+	peersFor      = 5 * time.Minute
+)
+
+// gossiper owns what gossip remembers; its goroutine is run's.
+type gossiper struct {
+	s     *Server
+	round int
+	known map[block.SegmentID]*acquainted
+}
+
+// acquainted is what is known of a segment's peers.
+type acquainted struct {
+	peers []Peer
+	at    time.Time
+	watch pull.Watch
+}
+
+// door is a daemon that peers are behind.
+type door struct {
+	node    block.NodeID
+	disk    block.DiskID
+	address string
+}
+
+// question is about one segment and one peer of it.
+type question struct {
+	h    *hosted
+	peer Peer
+}
+
+func (s *Server) gossip() {
+	g := &gossiper{s: s, known: map[block.SegmentID]*acquainted{}}
+	s.repeat(gossipFirst, gossipEvery, nil, g.run)
+}
+
+// run is one round.
+func (g *gossiper) run() {
+	if g.s.Failed() != nil {
+		return
+	}
+	g.round++
+	doors := map[door][]question{}
+	here := map[block.SegmentID]bool{}
+	lookups := 0
+	for _, h := range g.s.hostedAll() {
+		here[h.log.ID()] = true
+		if h.catching.Load() {
+			continue
+		}
+		peer, ok := g.peer(h, &lookups)
+		if ok {
+			d := door{peer.Node, peer.Disk, peer.Address}
+			doors[d] = append(doors[d], question{h, peer})
+		}
+	}
+	for id := range g.known {
+		if !here[id] {
+			delete(g.known, id)
+		}
+	}
+	for d, all := range doors {
+		for len(all) > 0 && g.s.ctx.Err() == nil {
+			n := min(len(all), wire.MaxStandings)
+			if err := g.ask(d, all[:n]); err != nil {
+				g.s.log.Debug("a peer does not say where it stands", "peer", d.node, "err", err)
+				break
+			}
+			all = all[n:]
+		}
+	}
+}
+
+// peer is whom a segment asks in this round.
+func (g *gossiper) peer(h *hosted, lookups *int) (Peer, bool) {
+	ref := h.ref()
+	a := g.known[ref.Segment]
+	if a == nil {
+		a = &acquainted{}
+		g.known[ref.Segment] = a
+	}
+	now := g.s.clock.Now()
+	if (a.at.IsZero() || now.Sub(a.at) >= peersFor) && *lookups < gossipLookups {
+		*lookups++
+		a.at = now
+		ctx, cancel := context.WithTimeout(g.s.ctx, callTimeout)
+		peers, err := g.s.cfg.Registry.Peers(ctx, ref.Volume, ref.PG)
+		cancel()
+		if err != nil {
+			g.s.log.Debug("the other copies cannot be found out", "segment", ref.Segment, "err", err)
+		} else {
+			a.peers = a.peers[:0]
+			for _, p := range peers {
+				if p.Segment != ref.Segment && p.Address != "" {
+					a.peers = append(a.peers, p)
+				}
+			}
+		}
+	}
+	if len(a.peers) == 0 {
+		a.at = time.Time{} // perhaps next time
+		return Peer{}, false
+	}
+	return a.peers[g.round%len(a.peers)], true
+}
+
+// ask asks a daemon where some of its segments stand.
+func (g *gossiper) ask(d door, all []question) error {
+	p, err := g.s.dialPeer(Peer{Node: d.node, Disk: d.disk, Address: d.address}, wire.Identity{})
+	if err != nil {
+		return err
+	}
+	defer p.Close()
+	m := wire.Standing{}
+	for _, q := range all {
+		ref := q.h.ref()
+		m.Places = append(m.Places, wire.Place{Volume: ref.Volume, PG: ref.PG, Segment: q.peer.Segment})
+	}
+	if err := p.send(m.Append(nil, 1)); err != nil {
+		return err
+	}
+	meta, buf, err := p.receive(wire.TypeStandings)
+	if err != nil {
+		return err
+	}
+	release(buf)
+	var out wire.Standings
+	if err := out.Decode(meta); err != nil {
+		return err
+	}
+	if len(out.Stands) != len(all) {
+		return block.Errorf(block.Invalid, "%d stands for %d segments", len(out.Stands), len(all))
+	}
+	for i, q := range all {
+		g.look(q, &out.Stands[i])
+	}
+	return nil
+}
+
+// look has the segment's watch compare, and does what it says.
+func (g *gossiper) look(q question, stand *wire.Stand) {
+	st := q.h.log.State()
+	own := pull.Told{Epoch: q.h.ident().Epoch, SCL: st.SCL, Hydrating: st.Hydrating}
+	peer := pull.Told{Epoch: stand.Epoch, SCL: stand.SCL, Usable: stand.Here && !stand.Damaged && !stand.Hydrating}
+	v := g.known[q.h.log.ID()].watch.Look(own, peer)
+	if v.Learn {
+		volume := q.h.ref().Volume
+		if err := g.s.reassureOne(q.h, volume); err != nil && !errors.Is(err, block.NotFound) {
+			g.s.log.Info("a newer epoch of a volume waits to be learned", "segment", q.h.log.ID(), "volume", volume, "err", err)
+		}
+	}
+	if v.UpTo != 0 {
+		g.s.pull(q.h, v.UpTo, nil, nil)
+	}
+}
