@@ -147,6 +147,9 @@ func (s *Store) addRecord(st *step, i int, room pageNo) bool {
 		return s.addOwn(st.seg, own, room)
 	}
 	r := &st.recs[i]
+	if st.seg.late(r.LSN) {
+		return true
+	}
 	return s.batch.add(item{
 		seg:     st.seg,
 		d:       descriptor{seg: st.seg.idx, block: uint32(r.Block), lsn: r.LSN, prev: r.Prev, count: uint32(r.Count), typ: r.Type},
@@ -168,6 +171,8 @@ func (s *Store) addOwn(g *Segment, own *ownRecord, room pageNo) bool {
 	case TypeStatus:
 		it.d = g.status()
 		it.d.flags = own.d.flags
+	case TypeFree:
+		it.d = s.freeRecord(fileSeq(own.d.block))
 	case TypeConfig:
 		if own.d.flags&flagCreated == 0 {
 			it.d.block = g.status().block
@@ -332,9 +337,7 @@ func (s *Store) apply() {
 		g.mu.Lock()
 		for i < len(b.items) && b.items[i].seg == g {
 			it := &b.items[i]
-			if it.d.typ.isChange() {
-				h.file.note(g.idx, it.d.lsn)
-			}
+			h.file.note(&it.d)
 			g.applyLocked(&it.d, it.sums, dataAt(h.file.header.seq, at), it.ownConfig())
 			at += pageNo(it.d.payload())
 			i++
@@ -352,8 +355,15 @@ func (s *Store) apply() {
 	s.nextBatch++
 	s.settleStatuses()
 	for i := range b.items {
-		if own := b.items[i].own; own != nil && own.done != nil {
-			own.done()
+		it := &b.items[i]
+		if it.seg != nil {
+			it.seg.inFlight.Store(noneInFlight)
+		}
+		if it.d.typ == TypeFree {
+			s.freedNow(fileSeq(it.d.block))
+		}
+		if it.own != nil && it.own.done != nil {
+			it.own.done()
 		}
 	}
 }

@@ -58,15 +58,17 @@ func (h *batchHeader) end() pageNo { return h.page + pageNo(h.headerPages) + h.p
 
 // descriptor is one record in a batch's header:
 //
-//	 0  4  segment  segIndex; 0 for SYNCMARK and FREE
+//	 0  4  segment  segIndex; 0 for SYNCMARK, FREE and SEAL
 //	 4  4  block    first block; volume epoch for PROMISE, STATUS and CONFIG;
-//	                number of the log file for FREE
+//	                number of the log file for FREE and SEAL
 //	 8  8  lsn      the floor for STATUS; for COPY no version is above it;
-//	                for HYDRATE the floor that it begins from, or the cut
+//	                for HYDRATE the floor that it begins from, or the cut; for
+//	                FREE the last batch of the cold log
 //	16  8  prev     the head for STATUS; the cut for COPY; the floor before
-//	                the cut for HYDRATE
+//	                the cut for HYDRATE; for FREE the highest log file there was
 //	24  4  count    blocks of the range; for CONFIG pages of payload; for
-//	                HYDRATE the COPYs before it
+//	                HYDRATE the COPYs before it; for FREE how many log files up
+//	                to that one remain; for SEAL the page where the file ended
 //	28  1  type
 //	29  1  flags
 //	30  1  meta     bytes of metadata for each payload page: 4, or 0 without payload

@@ -170,9 +170,10 @@ func (c *cleaner) settleDead() {
 
 // freeable tells whether f may go once it is empty: nothing is appended to it,
 // and no replay reads it. What it holds is not cleaned before either, since what
-// is not moved yet may die meanwhile.
+// is not moved yet may die meanwhile. The newest cold file stays, also a torn one:
+// it shows where the cold log ends.
 func (s *Store) freeable(f *logFile) bool {
-	return f.sealed.Load() && (s.ckpt.covers(f) || mutant.On(mutant.VictimBeforeCheckpoint))
+	return f.sealed.Load() && f.header.seq != s.cleaner.cold.last && (s.ckpt.covers(f) || mutant.On(mutant.VictimBeforeCheckpoint))
 }
 
 // collectEmpty finds the files in which nothing is live.

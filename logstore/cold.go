@@ -92,7 +92,7 @@ func (s *Store) applyCold() {
 	for i := range b.items {
 		it := &b.items[i]
 		if it.seg != nil {
-			h.file.note(it.seg.idx, it.d.lsn)
+			h.file.note(&it.d)
 			it.seg.applyReloc(&it.d, dataAt(h.file.header.seq, at))
 		}
 		at += pageNo(it.d.payload())

@@ -62,6 +62,10 @@ func (c *crasher) cut(r *rand.Rand, i int) *memfs.FS {
 
 // judge opens what a cut has left.
 func (c *crasher) judge(disk *memfs.FS, what string, r *rand.Rand) {
+	if c.plan.bare > 0 && r.IntN(c.plan.bare) == 0 {
+		what += ", without checkpoints"
+		withoutCheckpoints(c.t, disk)
+	}
 	rotten := c.plan.rot > 0 && r.IntN(c.plan.rot) == 0 && c.rot(disk, r, &what)
 	s, err := Open(disk, "/store", diskA, c.config())
 	if err != nil {

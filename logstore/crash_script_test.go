@@ -51,6 +51,8 @@ type crashPlan struct {
 	again int
 	// rot: one of so many cuts also flips a bit of what had been proven.
 	rot int
+	// bare: one of so many cuts also loses all checkpoints.
+	bare int
 	// over tells that there were enough crashes: the script may end early.
 	over func() bool
 	// total counts the crashes of all scripts.

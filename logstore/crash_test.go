@@ -24,8 +24,8 @@ const crashOps = 30 // the length of a script
 
 var (
 	// thorough is for few scripts, fleeting for many.
-	thorough = crashPlan{again: 16, rot: 16}
-	fleeting = crashPlan{subsets: 3, again: 2, rot: 4}
+	thorough = crashPlan{again: 16, rot: 16, bare: 4}
+	fleeting = crashPlan{subsets: 3, again: 2, rot: 4, bare: 3}
 )
 
 // TestCrashEverySubset cuts the power at each change of the disk with every

@@ -1,24 +1,28 @@
 package logstore
 
 import (
-	"math"
 	"path"
+	"slices"
 
 	"github.com/sextantdisk/sextant/internal/block"
 )
 
-// saveMarks copies a file's ZEROs, TRIMs, EPOCH_OPENs, HYDRATEs and COPYs of zeroes to the cold log, where
-// other files still hold older records of their segments: an index made from
-// the log alone would bring back what they had wiped (trap T20).
+// saveMarks copies a file's ZEROs, TRIMs, EPOCH_OPENs, HYDRATEs and COPYs of
+// zeroes to the cold log, for who makes an index from the log alone. Above the
+// floor they are links of the chain; below it they count where other files still
+// hold older records of their segments, which else would bring back what was wiped
+// (trap T20). That a segment was hydrated is told for ever: rebuild.reset.
 func (s *Store) saveMarks(v *survey, f *logFile) error {
-	oldest := s.oldestElsewhere(v, f)
 	settled := make(map[*Segment]settledPart, len(v.news))
 	for g := range v.news {
 		settled[g] = g.settledPart()
 	}
+	oldest := s.oldestElsewhere(v, f) // after the floors: see Segment.late
 	for i := range v.marks {
 		m := &v.marks[i]
-		if m.seg.dropped.Load() || oldest[m.seg.idx] >= m.d.lsn || v.covered(i, settled[m.seg]) {
+		p := settled[m.seg]
+		needed := m.d.lsn > p.floor || m.d.typ == TypeHydrate
+		if m.seg.dropped.Load() || !needed && (oldest[m.seg.idx] >= m.d.lsn || v.covered(i, p)) {
 			continue
 		}
 		if err := s.addCold(item{seg: m.seg, d: m.d}); err != nil {
@@ -71,11 +75,11 @@ func (d *descriptor) wipes() bool { return d.typ == TypeZero || d.typ == TypeTri
 const coveredLook = 256
 
 // oldestElsewhere is the lowest LSN that other files than f have of each
-// segment.
+// segment, or are about to get.
 func (s *Store) oldestElsewhere(v *survey, f *logFile) map[segIndex]block.LSN {
 	oldest := make(map[segIndex]block.LSN, len(v.news))
 	for g := range v.news {
-		oldest[g.idx] = math.MaxUint64
+		oldest[g.idx] = block.LSN(g.inFlight.Load())
 	}
 	for _, o := range s.files.Load().all {
 		if o == f {
@@ -123,9 +127,9 @@ func (c *cleaner) free() bool {
 }
 
 // relog is what must be in the log before a file goes: configurations, floors
-// and promises of segments that it speaks of, DROPs while older files may have
-// records of the segment, FREEs of files that another one names as the one
-// before it, and its own.
+// and promises of segments that it speaks of, DROPs while other files speak of
+// the segment, where the file before it ended, SEALs of other files, FREEs of
+// files that another one names as the one before it, and its own.
 func (s *Store) relog(e emptied) (steps []step) {
 	for g := range e.survey.news {
 		if g.dropped.Load() {
@@ -133,21 +137,57 @@ func (s *Store) relog(e emptied) (steps []step) {
 		}
 		steps = append(steps, step{seg: g, own: &ownRecord{d: descriptor{seg: g.idx, typ: TypeStatus}}})
 		if e.survey.configs[g] {
-			steps = append(steps, step{seg: g, own: &ownRecord{d: descriptor{seg: g.idx, typ: TypeConfig, flags: flagCreated}, again: true}})
+			steps = append(steps, step{seg: g, own: &ownRecord{d: descriptor{seg: g.idx, typ: TypeConfig}, again: true}})
 		}
 	}
 	all := s.files.Load().all
 	for _, seg := range e.survey.drops {
-		if all[0] != e.file {
+		if slices.ContainsFunc(all, func(f *logFile) bool { _, ok := f.span(seg); return f != e.file && ok }) {
 			steps = append(steps, step{own: &ownRecord{d: descriptor{seg: seg, typ: TypeDrop}}})
 		}
 	}
-	for _, n := range append(e.survey.frees, e.file.header.seq) {
-		if n == e.file.header.seq || namedAsPrevious(all, n) {
+	h := &e.file.header
+	seals := append(slices.Clip(e.survey.seals), descriptor{typ: TypeSeal, block: uint32(h.prevSeq), count: uint32(h.prevValid)})
+	for _, d := range seals {
+		if of := fileSeq(d.block); of != h.seq && s.files.Load().bySeq[of] != nil {
+			steps = append(steps, step{own: &ownRecord{d: d}})
+		}
+	}
+	for _, n := range append(e.survey.frees, h.seq) {
+		if n == h.seq || n == s.cleaner.cold.last || namedAsPrevious(all, n) {
 			steps = append(steps, step{own: &ownRecord{d: descriptor{typ: TypeFree, block: uint32(n)}}})
 		}
 	}
 	return steps
+}
+
+// freeRecord is a FREE of log file n, as of this batch. It tells what must be
+// there from now on, so that what is lost later leaves a trace: how far the cold
+// log has come, which has what was moved, and how many files remain. The leader
+// makes it, and the cleaner waits for it: so neither head goes over to a next file
+// meanwhile.
+func (s *Store) freeRecord(n fileSeq) descriptor {
+	going := map[fileSeq]bool{n: true}
+	for i := range s.batch.items {
+		if d := &s.batch.items[i].d; d.typ == TypeFree {
+			going[fileSeq(d.block)] = true
+		}
+	}
+	d := descriptor{typ: TypeFree, block: uint32(n), lsn: block.LSN(s.cleaner.cold.next - 1)}
+	for _, f := range s.files.Load().all {
+		d.prev = max(d.prev, block.LSN(f.header.seq))
+		if !f.going && !going[f.header.seq] {
+			d.count++
+		}
+	}
+	return d
+}
+
+// freedNow notes that a FREE of log file n is durable.
+func (s *Store) freedNow(n fileSeq) {
+	if f := s.files.Load().bySeq[n]; f != nil {
+		f.going = true
+	}
 }
 
 func namedAsPrevious(all []*logFile, n fileSeq) bool {

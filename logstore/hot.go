@@ -18,6 +18,18 @@ type version struct {
 	places []location
 }
 
+// versionOf is the version that a change makes.
+func versionOf(d *descriptor, sums []block.Sum, loc location) version {
+	v := version{typ: d.typ, block: block.Index(d.block), count: block.Count(d.count)}
+	if d.typ == TypeWrite {
+		v.loc, v.sum = loc, sums[0]
+		if len(sums) > 1 {
+			v.sums = append([]block.Sum(nil), sums...)
+		}
+	}
+	return v
+}
+
 // narrowBlocks is up to how many blocks a ZERO or TRIM is indexed by block,
 // like a WRITE; longer ones are kept as ranges.
 const narrowBlocks = block.MaxRecordBlocks

@@ -35,6 +35,9 @@ type index struct {
 // chainEntry is a record as the chain of an index has it.
 type chainEntry = chain.Entry[version]
 
+// chainContents is such a chain, taken out of it.
+type chainContents = chain.Contents[version]
+
 type opening struct{ prev, lsn block.LSN }
 
 // annulled tells whether a settled record at l was annulled.

@@ -3,9 +3,8 @@ package logstore
 import (
 	"errors"
 	"io"
-	"maps"
+	"math"
 	"path"
-	"slices"
 	"sync"
 	"sync/atomic"
 	"time"
@@ -36,6 +35,8 @@ type logFile struct {
 	live atomic.Int64
 	// sealed: nothing is appended any more.
 	sealed atomic.Bool
+	// going: a FREE of it is logged. The leader sets it.
+	going bool
 	// left is called when the last reference is gone of a file that was
 	// taken out of the store, by who had it; nil otherwise.
 	left atomic.Pointer[func()]
@@ -49,8 +50,9 @@ type logFile struct {
 
 	mu struct {
 		sync.RWMutex
-		// spans tells for each segment with changes in this file between
-		// which LSNs they are.
+		// spans has each segment that a record of this file speaks of, but
+		// those that only a DROP does, and between which LSNs its changes
+		// and moves in here are: noSpan if there are none.
 		spans map[segIndex]span
 		// gaps are damaged ranges that a scan of the file steps over.
 		gaps []gap
@@ -62,6 +64,9 @@ type logFile struct {
 
 // span is a range of LSNs, both ends included.
 type span struct{ min, max block.LSN }
+
+// noSpan has nothing in it.
+var noSpan = span{min: math.MaxUint64}
 
 // gap is a damaged range of pages: [from, to).
 type gap struct{ from, to pageNo }
@@ -198,15 +203,21 @@ func readError(err error, name string, n int, from pageNo) error {
 	return block.Wrap(block.Unavailable, err, "log file %s cannot be read at %d", name, int64(from.at()))
 }
 
-// note widens the span of a segment.
-func (f *logFile) note(seg segIndex, l block.LSN) {
+// note takes a record of f into the span of its segment.
+func (f *logFile) note(d *descriptor) {
+	if d.seg == 0 || d.typ == TypeDrop {
+		return
+	}
 	f.mu.Lock()
 	defer f.mu.Unlock()
-	s, ok := f.mu.spans[seg]
+	s, ok := f.mu.spans[d.seg]
 	if !ok {
-		s = span{l, l}
+		s = noSpan
 	}
-	f.mu.spans[seg] = span{min(s.min, l), max(s.max, l)}
+	if d.typ.isChange() || d.typ == TypeReloc {
+		s = span{min(s.min, d.lsn), max(s.max, d.lsn)}
+	}
+	f.mu.spans[d.seg] = s
 }
 
 func (f *logFile) span(seg segIndex) (span, bool) {
@@ -216,11 +227,16 @@ func (f *logFile) span(seg segIndex) (span, bool) {
 	return s, ok
 }
 
-// segments are those with a span.
-func (f *logFile) segments() []segIndex {
+// segments are those with changes in f.
+func (f *logFile) segments() (segs []segIndex) {
 	f.mu.RLock()
 	defer f.mu.RUnlock()
-	return slices.Collect(maps.Keys(f.mu.spans))
+	for seg, s := range f.mu.spans {
+		if s != noSpan {
+			segs = append(segs, seg)
+		}
+	}
+	return segs
 }
 
 func (f *logFile) addGap(g gap) {

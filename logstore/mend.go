@@ -26,7 +26,7 @@ func (g *Segment) Mend(b block.Index, payload []byte) error {
 		return block.Errorf(block.NotFound, "block %d of segment %v is not damaged", b, g.id)
 	}
 	d := descriptor{seg: g.idx, typ: TypeReloc, block: uint32(b), count: 1, source: f.loc}
-	d.lsn, d.prev = g.origin(f.loc)
+	d.lsn, d.prev = g.origin(b, f.loc)
 	return g.store.own(g, &ownRecord{d: d, sums: []block.Sum{f.sum}, payload: payload})
 }
 
@@ -56,22 +56,63 @@ func (g *Segment) newest(b block.Index) (f found) {
 	return f
 }
 
-// origin finds the record that wrote a location; a RELOC keeps its LSNs. They
-// are zero if the file cannot be read: then only a scan would miss them.
-func (g *Segment) origin(l location) (lsn, prev block.LSN) {
+// origin is the record that wrote block b, which lies at l; a RELOC keeps its
+// LSNs. If they cannot be found out any more, both are the floor: as of that,
+// the block has these bytes.
+func (g *Segment) origin(b block.Index, l location) (lsn, prev block.LSN) {
+	g.mu.RLock()
+	x := &g.mu.index
+	floor, hot := x.chain.Floor(), x.hot.at(b, l)
+	if hot != nil {
+		e, _ := x.chain.Get(hot.lsn)
+		lsn, prev = hot.lsn, e.Prev
+	}
+	g.mu.RUnlock()
+	if hot != nil {
+		return lsn, prev
+	}
+	if lsn, prev, ok := g.writer(l); ok {
+		return lsn, prev
+	}
+	return floor, floor
+}
+
+// writer reads in the log which record wrote what lies at l.
+func (g *Segment) writer(l location) (lsn, prev block.LSN, ok bool) {
 	file := g.store.files.Load().bySeq[l.file]
 	if file == nil || !file.pin() {
-		return 0, 0
+		return 0, 0, false
 	}
 	defer func() { _ = file.unpin() }() // the last one closes a file that was only read
-	refs, err := g.decodeRecords(file, nil, headerCopies, pageNo(file.end.Load()))
-	if err != nil {
-		return 0, 0
+	sc := newScanner(file, file.source(bigWindow*pageSize, true), pageNo(file.end.Load()))
+	defer sc.close()
+	for at := pageNo(headerCopies); at < sc.size; {
+		st, err := sc.decode(at)
+		if err != nil {
+			return 0, 0, false
+		}
+		if st != frameGood {
+			next := file.gapAt(at)
+			if next == at {
+				return 0, 0, false
+			}
+			at = next
+			continue
+		}
+		if r, ok := sc.frame.holder(pageNo(l.page)); ok {
+			return r.d.lsn, r.d.prev, r.d.seg == g.idx
+		}
+		at = sc.frame.end()
 	}
-	for i := range refs {
-		if r := &refs[i]; pageNo(l.page) >= r.payload && pageNo(l.page) < r.payload+pageNo(r.d.payload()) {
-			return r.d.lsn, r.d.prev
+	return 0, 0, false
+}
+
+// holder is the record whose payload has a page.
+func (f *frame) holder(page pageNo) (logged, bool) {
+	for _, r := range f.each() {
+		if page >= r.at && page < r.at+pageNo(r.d.payload()) {
+			return r, true
 		}
 	}
-	return 0, 0
+	return logged{}, false
 }

@@ -90,7 +90,7 @@ func (s *Store) recover() error {
 	if err := s.resumeCold(r.coldEnd); err != nil {
 		return err
 	}
-	if err := s.finishFreeing(r.freed); err != nil {
+	if err := s.finishFreeing(r.freed.files); err != nil {
 		return err
 	}
 	return s.resumeHot(r.end, len(parts) > 0)
@@ -115,16 +115,27 @@ func (s *Store) replay(parts []logPart, names []string, r *replay) error {
 			return err
 		}
 	}
+	if base == nil {
+		if done, err := s.rebuilt(hot, cold, r); done || err != nil {
+			return err
+		}
+	}
 	w := s.walker(hot, from.hot, r)
+	if base != nil { // else a file that is gone is a hole in what is replayed
+		w.freed = r.freed.files
+	}
 	if err := w.walk(); err != nil {
 		return err
 	}
 	c := s.walker(cold, from.cold, coldReplay{r})
-	c.freed = r.freed
+	c.freed = r.freed.files
 	if err := c.walk(); err != nil {
 		return err
 	}
 	r.end, r.coldEnd = w.end, c.end
+	if c.end.batch < r.freed.cold {
+		s.found(coldLost(c.end.seq))
+	}
 	if w.end.lost {
 		s.filer.numbered(w.end.seq + lostNumbers)
 	}

@@ -33,8 +33,8 @@ func (r coldReplay) damage(d Damage) error {
 
 func (r coldReplay) batch(f *logFile, fr *frame, _ *scanner) error {
 	for _, rec := range fr.each() {
+		f.note(rec.d)
 		if g := r.segs[rec.d.seg]; g != nil {
-			f.note(rec.d.seg, rec.d.lsn)
 			g.applyReloc(rec.d, dataAt(f.header.seq, rec.at))
 		}
 	}
@@ -59,6 +59,7 @@ func (s *Store) resumeCold(end logEnd) (err error) {
 // because the record of a move was.
 func (s *Store) finishFreeing(freed map[fileSeq]bool) error {
 	for seq := range freed {
+		s.freedNow(seq)
 		f := s.files.Load().bySeq[seq]
 		if f == nil || f.live.Load() != 0 || !s.ckpt.covers(f) {
 			continue

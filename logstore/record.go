@@ -25,11 +25,12 @@ const (
 	TypeFree                        // a log file was emptied and may be used again: that it is gone is no damage
 	TypeCopy                        // blocks of a leaf as a peer has settled them (rule R21)
 	TypeHydrate                     // copying begins, or goes on; or all is in and the chain goes on from its cut
+	TypeSeal                        // where a log file ended: the one behind it, whose header said so, was freed
 	typeEnd
 )
 
 var typeNames = [...]string{
-	"none", "write", "zero", "trim", "epoch-open", "promise", "config", "status", "drop", "reloc", "syncmark", "free", "copy", "hydrate",
+	"none", "write", "zero", "trim", "epoch-open", "promise", "config", "status", "drop", "reloc", "syncmark", "free", "copy", "hydrate", "seal",
 }
 
 func (t RecordType) String() string {

@@ -20,16 +20,15 @@ type replay struct {
 	// a lower one that it does not know was dropped.
 	restored segIndex
 	// from is where the walks begin.
-	from positions
-	top  segIndex // highest number seen
-	// freed are the log files that FREE records name.
-	freed map[fileSeq]bool
+	from  positions
+	top   segIndex // highest number seen
+	freed freed
 	// end and coldEnd are set when the walks are over.
 	end, coldEnd logEnd
 }
 
 func newReplay(s *Store) *replay {
-	return &replay{store: s, segs: map[segIndex]*Segment{}, byID: map[block.SegmentID]*Segment{}, dropped: map[segIndex]bool{}, orphans: map[segIndex]bool{}, freed: map[fileSeq]bool{}}
+	return &replay{store: s, segs: map[segIndex]*Segment{}, byID: map[block.SegmentID]*Segment{}, dropped: map[segIndex]bool{}, orphans: map[segIndex]bool{}, freed: newFreed()}
 }
 
 // base begins with what a checkpoint has.
@@ -105,12 +104,11 @@ type replayed struct {
 func (r *replay) batch(f *logFile, fr *frame, sc *scanner) error {
 	for i, rec := range fr.each() {
 		d := rec.d
+		f.note(d) // also what the checkpoint has: the file may not have been there when that began
 		switch {
-		case d.typ == TypeSyncMark:
+		case d.typ == TypeSyncMark || d.typ == TypeSeal || r.has(d.seg, fr.seq, i):
 		case d.typ == TypeFree:
-			r.freed[fileSeq(d.block)] = true
-		case r.has(d.seg, fr.seq, i):
-			r.note(f, d) // the file may not have been there when the checkpoint began
+			r.freed.add(d)
 		default:
 			if err := r.record(replayed{rec, f, sc}); err != nil {
 				return err
@@ -148,7 +146,6 @@ func (r *replay) record(rec replayed) error {
 		r.drop(g)
 		return nil
 	}
-	r.note(rec.file, d)
 	g.applyLocked(d, rec.sums, dataAt(rec.file.header.seq, rec.at), nil)
 	return nil
 }
@@ -158,13 +155,6 @@ func (r *replay) drop(g *Segment) {
 	delete(r.segs, g.idx)
 	delete(r.byID, g.id)
 	r.dropped[g.idx] = true
-}
-
-// note widens the span of a segment in f by a change.
-func (r *replay) note(f *logFile, d *descriptor) {
-	if d.typ.isChange() {
-		f.note(d.seg, d.lsn)
-	}
 }
 
 // orphan notes, once, that records name a segment whose creation is lost.

@@ -1,6 +1,7 @@
 package logstore
 
 import (
+	"math"
 	"sync"
 	"sync/atomic"
 
@@ -16,10 +17,14 @@ type Segment struct {
 	idx   segIndex
 
 	scl     atomic.Uint64
+	floor   atomic.Uint64
 	offPath atomic.Int64 // pending and annulled records
 	dropped atomic.Bool
 	// settled counts the records that settled since the last STATUS.
 	settled atomic.Int64
+	// inFlight is the lowest LSN in the batch that is being written, or
+	// noneInFlight.
+	inFlight atomic.Uint64
 
 	// stale tells that a STATUS would tell something new, and that the
 	// segment is in store.stale. The leader owns it.
@@ -90,6 +95,7 @@ func (h *health) damaged(c *chain.Chain[version]) bool {
 // newSegment is an empty segment; idx may be set later, before it is used.
 func newSegment(s *Store, id block.SegmentID, idx segIndex) *Segment {
 	g := &Segment{store: s, id: id, idx: idx}
+	g.inFlight.Store(noneInFlight)
 	x := &g.mu.index
 	x.accounts.ledger = &s.ledger
 	x.base.gone = func(l location) { x.accounts.add(l, -1) }
@@ -150,19 +156,27 @@ func (g *Segment) setFloorLocked(lsn block.LSN) error {
 func (g *Segment) publishLocked() {
 	c := &g.mu.index.chain
 	g.scl.Store(uint64(c.SCL()))
+	g.floor.Store(uint64(c.Floor()))
 	g.offPath.Store(int64(c.Pending() + c.Annulled()))
+}
+
+// noneInFlight is above all LSNs.
+const noneInFlight = math.MaxUint64
+
+// late tells whether a record that is to be logged comes too late: it is at or
+// below the floor, so it is here already, or annulled. It must not be logged: a
+// ZERO or TRIM that wipes its blocks may be gone from the log already, and who
+// makes an index from that alone would bring them back. A record that is not
+// late is in flight from before the floor was looked at; whoever drops such a
+// mark looks at the floor first, then at what is in flight. The leader calls it.
+func (g *Segment) late(l block.LSN) bool {
+	g.inFlight.Store(min(g.inFlight.Load(), uint64(l)))
+	return uint64(l) <= g.floor.Load()
 }
 
 // change links a record of a durable batch; loc is where its payload begins.
 func (g *Segment) changeLocked(d *descriptor, sums []block.Sum, loc location) chain.Verdict {
-	v := version{typ: d.typ, block: block.Index(d.block), count: block.Count(d.count)}
-	if d.typ == TypeWrite {
-		v.loc, v.sum = loc, sums[0]
-		if len(sums) > 1 {
-			v.sums = append([]block.Sum(nil), sums...)
-		}
-	}
-	verdict := g.mu.index.add(chain.Entry[version]{LSN: d.lsn, Prev: d.prev, Value: v})
+	verdict := g.mu.index.add(chainEntry{LSN: d.lsn, Prev: d.prev, Value: versionOf(d, sums, loc)})
 	if verdict == chain.Conflict {
 		g.mu.unlinked++
 		g.store.cfg.Logger.Error("two records have one LSN; the later one is ignored",

@@ -14,9 +14,10 @@ type survey struct {
 	// configuration.
 	news, configs map[*Segment]bool
 	// drops are numbers of segments that were dropped, frees those of files
-	// that were freed.
+	// that were freed, seals tell where files ended.
 	drops []segIndex
 	frees []fileSeq
+	seals []descriptor
 }
 
 // move is a run of neighbouring blocks of one record that are to be moved.
@@ -104,6 +105,9 @@ func (s *Store) surveyRecord(v *survey, d *descriptor, sums []block.Sum, at loca
 		return
 	case TypeFree:
 		v.frees = append(v.frees, fileSeq(d.block))
+		return
+	case TypeSeal:
+		v.seals = append(v.seals, *d)
 		return
 	}
 	g := s.byIndex(d.seg)

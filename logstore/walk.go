@@ -46,7 +46,9 @@ type walker struct {
 	parts []logPart // ascending; none before from's file
 	from  position
 	freed map[fileSeq]bool // files that are gone and should be
-	plain bool             // read batches, not footers
+	// ends are where files ended whose successors are gone.
+	ends  map[fileSeq]pageNo
+	plain bool // read batches, not footers
 	v     visitor
 	// open opens a file for this walk alone, past the page cache if possible.
 	open func(name string) (vfs.File, error)
@@ -121,23 +123,25 @@ func (w *walker) link(i int) error {
 	if i > 0 {
 		before = w.parts[i-1].seq
 	}
-	if f.header.prevSeq == before {
+	if f.header.prevSeq == before || w.freed[f.header.prevSeq] {
 		return nil
 	}
 	return w.v.damage(Damage{Kind: DamageFile, File: logName(f.header.prevSeq)})
 }
 
 // limit is where part i ends according to its successor: known if that one
-// has a header, sealed if there is one at all.
+// has a header, or is gone and a SEAL says it, sealed if there is one at all.
 func (w *walker) limit(i int) (at pageNo, sealed, known bool) {
-	if i+1 == len(w.parts) {
-		return 0, false, false
+	last := i+1 == len(w.parts)
+	if !last {
+		if next := w.parts[i+1].file; next != nil && next.header.prevSeq == w.parts[i].seq {
+			return next.header.prevValid, true, true
+		}
 	}
-	next := w.parts[i+1].file
-	if next == nil || next.header.prevSeq != w.parts[i].seq {
-		return 0, true, false
+	if end, ok := w.ends[w.parts[i].seq]; ok {
+		return end, true, true
 	}
-	return next.header.prevValid, true, true
+	return 0, !last, false
 }
 
 // one walks one file; midway says that it begins where a checkpoint ends.

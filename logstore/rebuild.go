@@ -1,0 +1,203 @@
+package logstore
+
+import (
+	"fmt"
+	"maps"
+	"slices"
+
+	"github.com/sextantdisk/sextant/internal/block"
+)
+
+// rebuild makes the indexes from the logs alone, where files were cleaned and no
+// checkpoint says what was in them. What is left does not follow the order of
+// the log any more, so it is put together by LSN:
+//
+//	first walk (outline)   which segments there are, up to where each is settled
+//	                       (its last STATUS), what was annulled (EPOCH_OPENs),
+//	                       which files were freed (FREEs)
+//	second walk (refill)    up to that floor, for each block the record of the
+//	                       highest LSN that was not annulled; above it, all
+//	                       records, whatever their order
+//
+// That is enough because of what cleaning leaves: all that an index pointed to
+// is in a RELOC with the LSNs of its record; marks above the floor are copied,
+// below it those that wipe something; behind each freed file comes a STATUS
+// that tells a floor above all that was forgotten with it, and the CONFIGs and
+// DROPs that were in it.
+//
+// All of it holds only where nothing is damaged: a missing batch below the floor
+// would leave no trace. So damage ends a rebuild, and the logs are replayed as
+// they are: then the chains end where something is missing, and the segments say
+// that they are damaged.
+type rebuild struct {
+	store *Store
+	// damage is the first that was found.
+	damage  *Damage
+	freed   freed
+	dropped map[segIndex]bool
+	segs    map[segIndex]*remade
+	top     segIndex // highest number seen
+
+	end, coldEnd logEnd
+}
+
+// remade is a segment of a rebuild. Its index is filled when all is known.
+type remade struct {
+	g           *Segment
+	floor, head block.LSN
+	opens       []opening // ascending; up to the floor those that count, none above
+	settled     drafts
+	above       map[block.LSN]*fragment
+	// hydrated: it took leaves over from peers; see reset.
+	hydrated bool
+}
+
+// rebuilt brings the indexes up from the logs alone; false where they can be
+// replayed as they are, or are damaged. Error kinds: Unavailable.
+func (s *Store) rebuilt(hot, cold []logPart, r *replay) (bool, error) {
+	if len(cold) == 0 {
+		return false, nil // nothing was ever cleaned
+	}
+	b := &rebuild{store: s, freed: newFreed(), dropped: map[segIndex]bool{}, segs: map[segIndex]*remade{}}
+	if err := b.walk(hot, cold, func(cold bool) visitor { return outline{b, cold} }); err != nil {
+		return false, err
+	}
+	b.outlined(hot, cold)
+	if b.damage == nil {
+		if err := b.walk(hot, cold, func(bool) visitor { return refill{b} }); err != nil {
+			return false, err
+		}
+		b.filled()
+	}
+	if b.damage != nil {
+		s.cfg.Logger.Error("the index cannot be made from a damaged log; what follows the damage waits for peers", "dir", s.dir, "damage", b.damage.String())
+		return false, nil
+	}
+	for _, p := range append(slices.Clip(hot), cold...) {
+		if err := r.file(p.file, p.bad); err != nil {
+			return false, err
+		}
+	}
+	b.hand(r)
+	s.cfg.Logger.Warn("index made from the log, without a checkpoint", "dir", s.dir, "segments", len(r.segs), "files", len(hot)+len(cold))
+	return true, nil
+}
+
+// walk visits the hot log, then the cold one.
+func (b *rebuild) walk(hot, cold []logPart, v func(cold bool) visitor) error {
+	w := b.store.walker(hot, position{}, v(false))
+	w.freed, w.ends = b.freed.files, b.freed.ends
+	if err := w.walk(); err != nil {
+		return err
+	}
+	c := b.store.walker(cold, position{}, v(true))
+	c.freed, c.ends = b.freed.files, b.freed.ends
+	err := c.walk()
+	b.end, b.coldEnd = w.end, c.end
+	return err
+}
+
+// lost notes damage.
+func (b *rebuild) lost(d Damage) {
+	if b.damage == nil {
+		b.damage = &d
+	}
+}
+
+// outlined ends the first walk.
+func (b *rebuild) outlined(hot, cold []logPart) {
+	if b.coldEnd.batch < b.freed.cold {
+		b.lost(coldLost(b.coldEnd.seq))
+	}
+	if n := b.freed.missing(hot, cold); n != 0 {
+		b.lost(Damage{Kind: DamageFile, File: fmt.Sprintf("%d log files up to %s", n, logName(b.freed.top))})
+	}
+	byID := make(map[block.SegmentID]*remade, len(b.segs))
+	for _, seg := range slices.Sorted(maps.Keys(b.segs)) {
+		m := b.segs[seg]
+		switch old := byID[m.g.id]; {
+		case b.dropped[seg] || m.g.id.IsZero(): // without a configuration it was dropped: others are kept
+			delete(b.segs, seg)
+			continue
+		case old != nil: // it was dropped before this one was made
+			delete(b.segs, old.g.idx)
+		}
+		byID[m.g.id] = m
+		m.settleOpens()
+		if m.hydrated {
+			b.reset(m)
+		}
+	}
+}
+
+// reset makes a segment damaged and empty, to be hydrated from nothing. A leaf
+// that was taken over has blocks as of an LSN of a peer's, which a block's own
+// record, once moved, does not tell any more: what is above is not to be told from
+// what is in it.
+func (b *rebuild) reset(m *remade) {
+	b.store.cfg.Logger.Error("a segment that was hydrated cannot be made anew from the log; it begins again", "segment", m.g.id)
+	m.g.mu.health = health{declared: true}
+	m.g.mu.index.spoil()
+	m.floor, m.opens, m.head = 0, nil, 0
+}
+
+// settleOpens keeps the EPOCH_OPENs up to the floor that were not annulled by a
+// later one.
+func (m *remade) settleOpens() {
+	slices.SortFunc(m.opens, func(a, b opening) int { return cmpLSN(b.lsn, a.lsn) })
+	var kept []opening
+	for _, o := range m.opens {
+		below := len(kept) == 0 || o.lsn <= kept[len(kept)-1].prev
+		if o.lsn <= m.floor && below {
+			kept = append(kept, o)
+		}
+	}
+	slices.Reverse(kept)
+	m.opens = kept
+}
+
+// hand gives what was made to a replay, which settles it.
+func (b *rebuild) hand(r *replay) {
+	for seg, m := range b.segs {
+		r.segs[seg], r.byID[m.g.id] = m.g, m.g
+	}
+	r.top, r.freed, r.end, r.coldEnd = b.top, b.freed, b.end, b.coldEnd
+	for f := range b.freed.files {
+		b.store.filer.numbered(f)
+	}
+}
+
+// freed is what FREE and SEAL records tell.
+type freed struct {
+	files map[fileSeq]bool
+	// ends are where files ended whose successor is one of those.
+	ends map[fileSeq]pageNo
+	cold batchSeq // how far the cold log must reach
+	// remain is how many files up to top there are, as the last one says.
+	top    fileSeq
+	remain int
+}
+
+func newFreed() freed { return freed{files: map[fileSeq]bool{}, ends: map[fileSeq]pageNo{}} }
+
+func (r *freed) add(d *descriptor) {
+	r.files[fileSeq(d.block)] = true
+	r.cold = max(r.cold, batchSeq(d.lsn))
+	r.top, r.remain = fileSeq(d.prev), int(d.count)
+}
+
+// missing is how many files are not there that should be.
+func (r *freed) missing(hot, cold []logPart) int {
+	n := r.remain
+	for _, p := range append(slices.Clip(hot), cold...) {
+		if p.seq <= r.top && !r.files[p.seq] {
+			n--
+		}
+	}
+	return n
+}
+
+// coldLost is the damage of a cold log that ends before it should.
+func coldLost(last fileSeq) Damage {
+	return Damage{Kind: DamageFile, File: "the cold log file behind " + logName(last)}
+}

@@ -1,0 +1,153 @@
+package logstore
+
+import (
+	"fmt"
+	"testing"
+
+	"github.com/sextantdisk/sextant/internal/vfs/vfstest"
+)
+
+// bare is a disk as it is now, without its checkpoints.
+func bare(t testing.TB, disk vfstest.Disk) vfstest.Disk {
+	t.Helper()
+	c := disk.CrashClone(rng(1), 1)
+	withoutCheckpoints(t, c)
+	return c
+}
+
+// A store that was cleaned over many laps, and has lost both checkpoints, is
+// made anew from its log: overwrites, trims, zeroes, takeovers, annulled and
+// pending records, dropped segments, promises and configurations are what they
+// are with the checkpoints.
+func TestRebuildGivesTheSame(t *testing.T) {
+	rebuilt, recycled := 0, 0
+	for seed := uint64(1); seed <= 8; seed++ {
+		fs := newDisk()
+		cfg := cleaning()
+		d := newDirt(t, seed, func() *Store { return open(t, fs, cfg) })
+		for i := range 400 {
+			switch n := 1 + d.rng.IntN(3); d.rng.IntN(16) {
+			case 0, 1:
+				d.floor(n)
+			case 2, 3:
+				d.clean()
+			case 4:
+				d.free()
+			case 5:
+				d.promise(n)
+			case 6:
+				if d.rng.IntN(6) == 0 {
+					d.replace(n)
+				}
+			default:
+				d.write(n)
+			}
+			if i%20 == 19 {
+				rebuilt += d.rebuild(fs, fmt.Sprintf("seed %d, step %d", seed, i))
+			}
+			if i%100 == 99 { // go on with what was made from the log
+				recycled += d.store.Stats().Recycled
+				must(t, d.store.Close())
+				withoutCheckpoints(t, fs)
+				d.store = d.reopen()
+				d.check()
+			}
+		}
+		must(t, d.store.Close())
+	}
+	if rebuilt < 100 || recycled < 40 {
+		t.Fatalf("%d rebuilds, %d files were recycled: the test proves little", rebuilt, recycled)
+	}
+}
+
+// rebuild compares the store with one that is made from its log alone.
+func (d *dirt) rebuild(disk vfstest.Disk, what string) int {
+	d.t.Helper()
+	cfg := cleaning()
+	cfg.ReadOnly = true
+	s := open(d.t, bare(d.t, disk), cfg)
+	defer s.Close()
+	if bad := s.Damage(); len(bad) > 0 {
+		d.t.Fatalf("%s: damage %v", what, bad)
+	}
+	for n, m := range d.models {
+		if diff := differ(d.t, segment(d.t, s, n), m, dirtBlocks); diff != "" {
+			d.t.Fatalf("%s: segment %d: %s\n%s", what, n, diff, segment(d.t, s, n).mu.index.chain.Describe())
+		}
+	}
+	if s.Segments()[0].mu.index.base.since == 0 {
+		return 0
+	}
+	return 1
+}
+
+// laps is a store whose files were cleaned, freed and used again many times,
+// closed, and what it held.
+func laps(t *testing.T, seed uint64) (vfstest.Disk, *dirt) {
+	t.Helper()
+	fs := newDisk()
+	d := newDirt(t, seed, func() *Store { return open(t, fs, cleaning()) })
+	for range 250 {
+		switch n := 1 + d.rng.IntN(3); d.rng.IntN(8) {
+		case 0:
+			d.floor(n)
+		case 1:
+			d.clean()
+		case 2:
+			d.free()
+		default:
+			d.write(n)
+		}
+	}
+	must(t, d.store.Close())
+	return fs, d
+}
+
+// One log file is lost, and both checkpoints: what is missing is told, and no
+// segment says that it is complete where it is not. (The last file of the hot
+// log is another matter: nothing may say that it was there.)
+func TestT14LostFileIsNoticedWithoutCheckpoints(t *testing.T) {
+	tried := 0
+	for seed := uint64(1); seed <= 4; seed++ {
+		fs, d := laps(t, seed)
+		for _, f := range d.store.files.Load().all {
+			if f.header.seq == d.store.lastSeq {
+				continue
+			}
+			tried++
+			disk := bare(t, fs)
+			must(t, disk.Remove("/store/"+f.name))
+			s := readOnly(t, disk)
+			if len(s.Damage()) == 0 {
+				t.Fatalf("seed %d: %s is gone, and no damage is told", seed, f.name)
+			}
+			for n, m := range d.models {
+				if g, ok := s.Segment(segID(n)); ok && !g.State().Damaged && differ(t, g, m, dirtBlocks) != "" {
+					t.Fatalf("seed %d: %s is gone, and segment %d is said to be whole: %s", seed, f.name, n, differ(t, g, m, dirtBlocks))
+				}
+			}
+			must(t, s.Close())
+		}
+	}
+	if tried < 20 {
+		t.Fatalf("%d files: the test proves little", tried)
+	}
+}
+
+// What is at or below the floor already is acknowledged, and not logged again.
+func TestLateRecordsAreNotLogged(t *testing.T) {
+	fs := newDisk()
+	s := open(t, fs, small())
+	g := create(t, s, 1)
+	chainOf(t, g, 3)
+	must(t, g.SetFloor(lsn(1, 2)))
+	before := s.Stats().Batches
+	put(t, g, write(lsn(1, 1), 0, 1, 1), write(lsn(1, 2), lsn(1, 1), 2, 1))
+	if after := s.Stats().Batches; after != before {
+		t.Fatalf("%d batches after late records, %d before", after, before)
+	}
+	put(t, g, write(lsn(1, 2), lsn(1, 1), 2, 1), write(lsn(1, 4), lsn(1, 3), 4, 1))
+	if g.SCL() != lsn(1, 4) {
+		t.Fatalf("complete up to %v", g.SCL())
+	}
+}
