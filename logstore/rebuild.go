@@ -62,6 +62,9 @@ func (s *Store) rebuilt(hot, cold []logPart, r *replay) (bool, error) {
 	if err := b.walk(hot, cold, func(cold bool) visitor { return outline{b, cold} }); err != nil {
 		return false, err
 	}
+	if len(b.freed.files) == 0 {
+		return false, nil // moved, perhaps, but nothing is gone
+	}
 	b.outlined(hot, cold)
 	if b.damage == nil {
 		if err := b.walk(hot, cold, func(bool) visitor { return refill{b} }); err != nil {

@@ -22,7 +22,7 @@ func bare(t testing.TB, disk vfstest.Disk) vfstest.Disk {
 func TestRebuildGivesTheSame(t *testing.T) {
 	rebuilt, recycled := 0, 0
 	for seed := uint64(1); seed <= 8; seed++ {
-		fs := newDisk()
+		fs := vfstest.Memory(0)
 		cfg := cleaning()
 		d := newDirt(t, seed, func() *Store { return open(t, fs, cfg) })
 		for i := range 400 {
@@ -85,7 +85,7 @@ func (d *dirt) rebuild(disk vfstest.Disk, what string) int {
 // closed, and what it held.
 func laps(t *testing.T, seed uint64) (vfstest.Disk, *dirt) {
 	t.Helper()
-	fs := newDisk()
+	fs := vfstest.Memory(0)
 	d := newDirt(t, seed, func() *Store { return open(t, fs, cleaning()) })
 	for range 250 {
 		switch n := 1 + d.rng.IntN(3); d.rng.IntN(8) {
@@ -136,7 +136,7 @@ func TestT14LostFileIsNoticedWithoutCheckpoints(t *testing.T) {
 
 // What is at or below the floor already is acknowledged, and not logged again.
 func TestLateRecordsAreNotLogged(t *testing.T) {
-	fs := newDisk()
+	fs := vfstest.Memory(0)
 	s := open(t, fs, small())
 	g := create(t, s, 1)
 	chainOf(t, g, 3)
