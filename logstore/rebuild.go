@@ -55,8 +55,8 @@ type remade struct {
 // rebuilt brings the indexes up from the logs alone; false where they can be
 // replayed as they are, or are damaged. Error kinds: Unavailable.
 func (s *Store) rebuilt(hot, cold []logPart, r *replay) (bool, error) {
-	if len(cold) == 0 {
-		return false, nil // nothing was ever cleaned
+	if len(cold) == 0 && chained(hot, 0) {
+		return false, nil // nothing is gone
 	}
 	b := &rebuild{store: s, freed: newFreed(), dropped: map[segIndex]bool{}, segs: map[segIndex]*remade{}}
 	if err := b.walk(hot, cold, func(cold bool) visitor { return outline{b, cold} }); err != nil {
