@@ -31,8 +31,9 @@ import (
 // that they are damaged.
 type rebuild struct {
 	store *Store
-	// damage is the first that was found.
-	damage  *Damage
+	// damaged: so it is; damage is what was found first.
+	damaged bool
+	damage  Damage
 	freed   freed
 	dropped map[segIndex]bool
 	segs    map[segIndex]*remade
@@ -66,13 +67,13 @@ func (s *Store) rebuilt(hot, cold []logPart, r *replay) (bool, error) {
 		return false, nil // moved, perhaps, but nothing is gone
 	}
 	b.outlined(hot, cold)
-	if b.damage == nil {
+	if !b.damaged {
 		if err := b.walk(hot, cold, func(bool) visitor { return refill{b} }); err != nil {
 			return false, err
 		}
 		b.filled()
 	}
-	if b.damage != nil {
+	if b.damaged {
 		s.cfg.Logger.Error("the index cannot be made from a damaged log; what follows the damage waits for peers", "dir", s.dir, "damage", b.damage.String())
 		return false, nil
 	}
@@ -102,8 +103,8 @@ func (b *rebuild) walk(hot, cold []logPart, v func(cold bool) visitor) error {
 
 // lost notes damage.
 func (b *rebuild) lost(d Damage) {
-	if b.damage == nil {
-		b.damage = &d
+	if !b.damaged {
+		b.damaged, b.damage = true, d
 	}
 }
 

@@ -19,7 +19,7 @@ func (v refill) damage(d Damage) error {
 }
 
 func (v refill) batch(f *logFile, fr *frame, _ *scanner) error {
-	if v.freed.files[f.header.seq] || v.rebuild.damage != nil {
+	if v.freed.files[f.header.seq] || v.damaged {
 		return nil // what counts of it is elsewhere
 	}
 	for _, rec := range fr.each() {
@@ -121,7 +121,7 @@ func (f *fragment) version() (v version, ok bool) {
 // filled ends the second walk: it makes the indexes.
 func (b *rebuild) filled() {
 	for _, m := range b.segs {
-		if b.damage != nil {
+		if b.damaged {
 			return
 		}
 		if !m.build() {
