@@ -22,7 +22,7 @@ func PGPageToPB(page PGPage) *pb.PGsReply {
 		return n
 	}
 	for _, pg := range page.PGs {
-		out := &pb.PG{Index: uint32(pg.Index), Membership: uint32(pg.Membership), Born: uint32(pg.Born)}
+		out := &pb.PG{Index: uint32(pg.Index), Membership: uint32(pg.Membership), Born: uint32(pg.Born), Departed: uint32(pg.Departed)}
 		for _, s := range pg.Segments {
 			out.Segments = append(out.Segments, &pb.Segment{Id: IDToPB(s.ID), Node: number(s), Born: uint32(s.Born), Hydrated: s.Hydrated})
 		}
@@ -49,7 +49,7 @@ func pgPageFromPB(p *pb.PGsReply) (page PGPage, err error) {
 
 func pgFromPB(p *pb.PG, nodes []Segment) (PGConfig, error) {
 	pg := PGConfig{
-		Index: block.PGIndex(p.GetIndex()), Membership: block.MembershipEpoch(p.GetMembership()), Born: block.VolumeEpoch(p.GetBorn()),
+		Index: block.PGIndex(p.GetIndex()), Membership: block.MembershipEpoch(p.GetMembership()), Born: block.VolumeEpoch(p.GetBorn()), Departed: int(p.GetDeparted()),
 		Segments: make([]Segment, len(p.GetSegments())),
 	}
 	for i, s := range p.GetSegments() {

@@ -32,6 +32,10 @@ type PGConfig struct {
 	// or two while the membership changes. A write needs the write quorum
 	// of each (R7).
 	Sets [][]int
+	// Departed counts segments that have left and that their nodes have not
+	// dropped yet. A gateway that does not know may still read from them, and
+	// no opening fences them (R14).
+	Departed int
 }
 
 // PGPage is some of a volume's protection groups, by index, together with

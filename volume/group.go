@@ -67,7 +67,7 @@ func newGroup(v *Volume, cfg metadata.PGConfig) (*group, error) {
 	empty, unopened := v.emptyWaits(cfg.Born)
 	g.mu.machine = pg.New(pg.Config{
 		Epoch: v.epoch, Quorum: r.quorum, Fresh: cfg.Born == v.epoch, EmptyUntil: empty, UnopenedUntil: unopened,
-		Clean: v.clean, Hold: v.cfg.Hold, Next: v.nextLSN,
+		Departed: cfg.Departed > 0, Clean: v.clean, Hold: v.cfg.Hold, Next: v.nextLSN,
 	})
 	return g, nil
 }

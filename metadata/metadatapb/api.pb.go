@@ -2867,6 +2867,7 @@ type PG struct {
 	Born          uint32                 `protobuf:"varint,3,opt,name=born,proto3" json:"born,omitempty"`
 	Segments      []*Segment             `protobuf:"bytes,4,rep,name=segments,proto3" json:"segments,omitempty"`
 	Sets          []*QuorumSet           `protobuf:"bytes,5,rep,name=sets,proto3" json:"sets,omitempty"`
+	Departed      uint32                 `protobuf:"varint,6,opt,name=departed,proto3" json:"departed,omitempty"` // segments that left and are not dropped yet
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
 }
@@ -2934,6 +2935,13 @@ func (x *PG) GetSets() []*QuorumSet {
 		return x.Sets
 	}
 	return nil
+}
+
+func (x *PG) GetDeparted() uint32 {
+	if x != nil {
+		return x.Departed
+	}
+	return 0
 }
 
 type EnsurePGRequest struct {
@@ -4270,7 +4278,7 @@ const file_metadata_metadatapb_api_proto_rawDesc = "" +
 	"\x04born\x18\x03 \x01(\rR\x04born\x12\x1a\n" +
 	"\bhydrated\x18\x04 \x01(\bR\bhydrated\"%\n" +
 	"\tQuorumSet\x12\x18\n" +
-	"\amembers\x18\x01 \x03(\rR\amembers\"\xbc\x01\n" +
+	"\amembers\x18\x01 \x03(\rR\amembers\"\xd8\x01\n" +
 	"\x02PG\x12\x14\n" +
 	"\x05index\x18\x01 \x01(\rR\x05index\x12\x1e\n" +
 	"\n" +
@@ -4278,7 +4286,8 @@ const file_metadata_metadatapb_api_proto_rawDesc = "" +
 	"membership\x12\x12\n" +
 	"\x04born\x18\x03 \x01(\rR\x04born\x128\n" +
 	"\bsegments\x18\x04 \x03(\v2\x1c.sextant.metadata.v1.SegmentR\bsegments\x122\n" +
-	"\x04sets\x18\x05 \x03(\v2\x1e.sextant.metadata.v1.QuorumSetR\x04sets\"O\n" +
+	"\x04sets\x18\x05 \x03(\v2\x1e.sextant.metadata.v1.QuorumSetR\x04sets\x12\x1a\n" +
+	"\bdeparted\x18\x06 \x01(\rR\bdeparted\"O\n" +
 	"\x0fEnsurePGRequest\x12\x16\n" +
 	"\x06volume\x18\x01 \x01(\fR\x06volume\x12\x14\n" +
 	"\x05epoch\x18\x02 \x01(\rR\x05epoch\x12\x0e\n" +

@@ -106,7 +106,7 @@ func (s *State) beginReplace(c *pb.BeginReplace) Result {
 	g.segments = append(g.segments, segment{id: joining, node: n.number, born: v.epoch})
 	n.segments++
 	v.step(g)
-	return Result{PG: s.viewGroup(g)}
+	return Result{PG: s.viewGroup(v, g)}
 }
 
 // groupWith gives the group of a command if it has the segment already: the
@@ -120,7 +120,7 @@ func (s *State) groupWith(c *pb.GroupChange, id block.SegmentID) (pg metadata.PG
 	if !placed || !slices.ContainsFunc(v.pgs[at].segments, func(seg segment) bool { return seg.id == id }) {
 		return pg, false
 	}
-	return s.viewGroup(v.pgs[at]), true
+	return s.viewGroup(v, v.pgs[at]), true
 }
 
 // jointSets are all n segments, and all but out with a further one.
@@ -185,14 +185,14 @@ func WellSpread(zones []block.Zone) bool {
 // markHydrated notes that the new segment has all that was acknowledged
 // before two sets were in force, so that it counts for data from now on (R25).
 func (s *State) markHydrated(c *pb.MarkHydrated) Result {
-	_, g, err := s.changeUnderWay(c.GetGroup(), true)
+	v, g, err := s.changeUnderWay(c.GetGroup(), true)
 	if err != nil {
 		return refused(err)
 	}
 	for _, i := range g.sets[1] {
 		g.segments[i].hydrated = true
 	}
-	return Result{PG: s.viewGroup(g)}
+	return Result{PG: s.viewGroup(v, g)}
 }
 
 // finishChange leaves the new set alone in force. That it may be is proven by
@@ -209,7 +209,7 @@ func (s *State) finishChange(c *pb.FinishChange) Result {
 		}
 	}
 	s.settle(v, g, g.sets[1])
-	return Result{PG: s.viewGroup(g)}
+	return Result{PG: s.viewGroup(v, g)}
 }
 
 // cancelChange goes back to the old set. That is always right: all that was
@@ -220,7 +220,7 @@ func (s *State) cancelChange(c *pb.CancelChange) Result {
 		return refused(err)
 	}
 	s.settle(v, g, g.sets[0])
-	return Result{PG: s.viewGroup(g)}
+	return Result{PG: s.viewGroup(v, g)}
 }
 
 // settle leaves one set in force; the others' segments depart.

@@ -185,11 +185,17 @@ func TestR28SegmentThatLeftIsDropped(t *testing.T) {
 	if d := l.s.Doomed("a2", 9); !slices.Equal(d, []metadata.SegmentRef{want}) || l.segmentsOf("a2") != 1 {
 		t.Fatalf("a2 has to drop %v, holds %d", d, l.segmentsOf("a2"))
 	}
+	if n := l.group().Departed; n != 1 {
+		t.Errorf("the group tells of %d segments that may still serve a gateway that does not know", n)
+	}
 	restored, err := state.Restore(bytes.NewReader(l.snapshot()))
 	if err != nil || len(restored.Doomed("a2", 9)) != 1 {
 		t.Fatalf("a snapshot forgets who departed: %v", err)
 	}
 	l.ok(forget("a2", 1, 0, 2))
+	if n := l.group().Departed; n != 0 {
+		t.Errorf("%d departed after the last was dropped", n)
+	}
 	if d := l.s.Doomed("a2", 9); len(d) != 0 || l.segmentsOf("a2") != 0 {
 		t.Fatalf("a2 has dropped it, but: %v, %d", d, l.segmentsOf("a2"))
 	}

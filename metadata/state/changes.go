@@ -38,7 +38,7 @@ func (s *State) Changes(id block.VolumeID, limit int) (changes []metadata.PGChan
 	}
 	for _, i := range v.changing[:min(limit, len(v.changing))] {
 		at, _ := slices.BinarySearchFunc(v.pgs, i, byIndex)
-		pg := s.viewGroup(v.pgs[at])
+		pg := s.viewGroup(v, v.pgs[at])
 		leaving, _ := pg.Leaving()
 		joining, _ := pg.Joining()
 		changes = append(changes, metadata.PGChange{

@@ -21,7 +21,7 @@ func (s *State) placePG(c *pb.PlacePG) Result {
 	index := block.PGIndex(c.GetPg())
 	at, placed := slices.BinarySearchFunc(v.pgs, index, byIndex)
 	if placed {
-		return Result{PG: s.viewGroup(v.pgs[at])}
+		return Result{PG: s.viewGroup(v, v.pgs[at])}
 	}
 	if err := v.checkIndex(index); err != nil {
 		return refused(err)
@@ -39,7 +39,7 @@ func (s *State) placePG(c *pb.PlacePG) Result {
 	for _, seg := range segments {
 		s.numbers[seg.node].segments++
 	}
-	return Result{PG: s.viewGroup(g)}
+	return Result{PG: s.viewGroup(v, g)}
 }
 
 func (v *volume) checkIndex(i block.PGIndex) error {

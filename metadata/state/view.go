@@ -94,7 +94,7 @@ func (s *State) Groups(id block.VolumeID, from block.PGIndex, limit int) (metada
 	end := min(at+max(limit, 0), len(v.pgs))
 	page := metadata.PGPage{Epoch: v.epoch, More: end < len(v.pgs)}
 	for _, g := range v.pgs[at:end] {
-		page.PGs = append(page.PGs, s.viewGroup(g))
+		page.PGs = append(page.PGs, s.viewGroup(v, g))
 	}
 	if page.More {
 		page.Next = v.pgs[end].index
@@ -114,13 +114,18 @@ func (s *State) Group(id block.VolumeID, i block.PGIndex) (pg metadata.PGConfig,
 	}
 	at, placed := slices.BinarySearchFunc(v.pgs, i, byIndex)
 	if placed {
-		pg = s.viewGroup(v.pgs[at])
+		pg = s.viewGroup(v, v.pgs[at])
 	}
 	return pg, placed, nil
 }
 
-func (s *State) viewGroup(g *group) metadata.PGConfig {
+func (s *State) viewGroup(v *volume, g *group) metadata.PGConfig {
 	pg := metadata.PGConfig{Index: g.index, Membership: g.membership, Born: g.born}
+	for _, d := range v.departed {
+		if d.pg == g.index {
+			pg.Departed++
+		}
+	}
 	pg.Segments = make([]metadata.Segment, len(g.segments))
 	for i, seg := range g.segments {
 		n := s.numbers[seg.node]

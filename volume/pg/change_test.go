@@ -232,6 +232,29 @@ func TestR23ConfigurationIsFrozenDuringTheOpening(t *testing.T) {
 	}
 }
 
+// TestR14SegmentThatLeftMayServeAFormerWriter: one that does not know of the
+// change may read there, whoever of the members is fenced; only a goodbye or the
+// end of its lease helps.
+func TestR14SegmentThatLeftMayServeAFormerWriter(t *testing.T) {
+	for name, clean := range map[string]bool{"after a goodbye": true, "after a crash": false} {
+		t.Run(name, func(t *testing.T) {
+			w := newWorld(t, func(c *Config) { c.Departed, c.Clean = true, clean })
+			w.open()
+			w.write(1)
+			w.collect()
+			w.ack(at(2), everyone...)
+			if _, ok := w.beginRead(); ok != clean || (len(w.done) == 1) != clean {
+				t.Fatalf("with all fenced: read %v, answered %v", ok, w.done)
+			}
+			w.wait(quorum.LeaseWait)
+			if !w.m.LeaseSettled() {
+				t.Error("the former lease is waited for without end")
+			}
+			w.wantDone(at(2))
+		})
+	}
+}
+
 // TestR25OpeningWithBothSets: the fence and EPOCH_OPEN need both; the writer
 // goes on with the change.
 func TestR25OpeningWithBothSets(t *testing.T) {

@@ -87,6 +87,10 @@ type Config struct {
 	// nobody has opened the group before; 0 if there is none (R14,
 	// docs/adr/0003).
 	EmptyUntil, UnopenedUntil Time
+	// Departed: segments have left the group and are not dropped yet. A
+	// former writer that does not know may read from them, whoever of the
+	// members is fenced (R14).
+	Departed bool
 	// Clean: the writer before said goodbye, so that its read lease need
 	// not be waited for (R14).
 	Clean bool
@@ -119,8 +123,8 @@ type Machine struct {
 	fencedAt  Time // when a read quorum had first answered
 	fenced    quorum.Votes
 	holdUntil Time // no write is answered, nor a read begun, before, as a rule; 0: no wait (R14)
-	// emptyUntil: not before that, whoever is fenced.
-	emptyUntil Time
+	// apartUntil: not before that, whoever is fenced.
+	apartUntil Time
 	stuckAt    Time // since when the opening has had no donor
 	active     Time // when a client last asked for something
 	now        Time // of the last step

@@ -128,13 +128,17 @@ func (m *Machine) opened(now Time) {
 }
 
 // hold decides for how long former writers must be waited for (R14): for those
-// whose read lease may be alive, and for those who may take the group for empty.
+// whose read lease may be alive, and for those whom no fence keeps from reading:
+// who may take the group for empty, or may read from a segment that has left.
 func (m *Machine) hold(now Time) {
-	m.emptyUntil = m.cfg.EmptyUntil
+	m.apartUntil = m.cfg.EmptyUntil
 	if m.point == 0 {
-		m.emptyUntil = max(m.emptyUntil, m.cfg.UnopenedUntil)
+		m.apartUntil = max(m.apartUntil, m.cfg.UnopenedUntil)
 	}
-	until := m.emptyUntil
+	if m.cfg.Departed && !m.cfg.Clean {
+		m.apartUntil = max(m.apartUntil, now+quorum.LeaseWait)
+	}
+	until := m.apartUntil
 	if !m.cfg.Clean && !m.cfg.Fresh && !m.cfg.Quorum.All(m.fenced) {
 		until = max(until, now+quorum.LeaseWait)
 	}
@@ -145,9 +149,10 @@ func (m *Machine) hold(now Time) {
 
 // leaseOver reports whether writes may be answered: a former writer can read
 // nowhere any more (R14). The wait for read leases ends as soon as all are fenced;
-// who reads a group as empty asks nobody: then only time helps.
+// who reads a group as empty, or from a segment that left, asks none of them: then
+// only time helps.
 func (m *Machine) leaseOver(now Time) bool {
-	if now < m.emptyUntil || now < m.holdUntil && !m.cfg.Quorum.All(m.fenced) {
+	if now < m.apartUntil || now < m.holdUntil && !m.cfg.Quorum.All(m.fenced) {
 		return false
 	}
 	if m.holdUntil != 0 {
