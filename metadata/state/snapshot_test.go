@@ -67,7 +67,7 @@ func randomLog(seed uint64, n int) []*pb.Command {
 // Same log, same bytes: on two members, after a restore in the middle, and
 // however often the snapshot is taken. Go's random map order is the trap.
 func TestSameLogSameSnapshot(t *testing.T) {
-	for seed := range uint64(60) {
+	for seed := range uint64(40) {
 		commands := randomLog(seed, 500)
 		one, two := &log{t: t, s: state.New(), next: 1}, &log{t: t, s: state.New(), next: 1}
 		applied := 0
@@ -250,7 +250,7 @@ func mutateVolume(t *testing.T, snap []byte, change func(*pb.VolumeRecord)) *sta
 // FuzzApply: whatever the bytes of a log entry, Apply does not panic, and
 // what it leaves behind can be snapshotted and restored.
 func FuzzApply(f *testing.F) {
-	for _, c := range randomLog(1, 200) {
+	for _, c := range randomLog(1, 120) {
 		b, _ := state.Encode(c)
 		f.Add(b, b)
 	}
