@@ -118,6 +118,10 @@ replace-show: ## writes at QD32 with and without a segment being replaced, FOR (
 	$(GO) test ./integration -run TestReplaceShow -count=1 -v -timeout 30m \
 		-replace.for=$(or $(FOR),20s) -replace.turns=$(or $(TURNS),3) -replace.size=$(or $(SIZE),512) -replace.judge
 
+.PHONY: takeover
+takeover: ## kill a gateway under load with 1 and GROUPS (1000) groups written: how long another takes to serve
+	$(GO) test ./integration -run 'TestTakeoverAfterKill' -count=1 -v -timeout 20m -takeover.groups 1,$(or $(GROUPS),1000) -takeover.within 1s | grep -v '^=== '
+
 .PHONY: generate
 generate: ## regenerate what is generated
 	@scripts/deps generate

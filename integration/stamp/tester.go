@@ -170,6 +170,17 @@ func (t *Tester) operate(c *Conn, buf []byte) error {
 		err := c.Read(buf, offset(first))
 		return t.ended(r, buf, err)
 	}
+	return t.write(c, first, count, buf)
+}
+
+// WriteOn writes a new version of each block of [first, first+count) on a
+// connection of the caller's. Errors as of Conn.Write.
+func (t *Tester) WriteOn(c *Conn, first Number, count int) error {
+	return t.write(c, first, count, make([]byte, count*block.Size))
+}
+
+// write writes new versions, which it makes in buf.
+func (t *Tester) write(c *Conn, first Number, count int, buf []byte) error {
 	w := t.history.BeginWrite(first, count)
 	for i := range count {
 		t.history.Stamp(w, i).Encode(buf[i*block.Size : (i+1)*block.Size])
@@ -225,7 +236,9 @@ func (t *Tester) connected() {
 
 func (t *Tester) answeredLocked() {
 	now := time.Now()
-	t.mu.counts.LongestStall = max(t.mu.counts.LongestStall, now.Sub(t.mu.lastDone))
+	if !t.mu.lastDone.IsZero() { // else nothing ran that a stall could be of
+		t.mu.counts.LongestStall = max(t.mu.counts.LongestStall, now.Sub(t.mu.lastDone))
+	}
 	t.mu.lastDone = now
 }
 
