@@ -95,22 +95,19 @@ func (c *checkpointer) writeLeaves(g generation, shot *capture, stop <-chan stru
 	name := leavesName(g)
 	r := c.store.filer
 	return r.edit(name, vfs.Create|r.mode, func(w vfs.File) error {
-		err := c.writeChunks(w, name, g, shot, stop)
-		if err == nil {
-			err = diskError(w.SyncMeta(), "syncing", name)
+		if err := c.writeChunks(w, name, g, shot, stop); err != nil {
+			return err
 		}
-		if size, serr := w.Size(); serr == nil {
-			r.adopt(size)
-		}
-		return err
+		return diskError(w.SyncMeta(), "syncing", name)
 	})
 }
 
 func (c *checkpointer) writeChunks(w vfs.File, name string, g generation, shot *capture, stop <-chan struct{}) error {
-	buf := slab.Get(chunkSize)
+	buf := slab.Get(leavesPerWrite * leafSize)
 	defer buf.Release()
+	rest := restBetween(len(shot.frozen))
 	for done := 0; done < len(shot.frozen); {
-		n := min(leavesPerChunk, len(shot.frozen)-done)
+		n := min(leavesPerWrite, len(shot.frozen)-done)
 		p := buf.Bytes()[:leavesSize(n)]
 		clear(p[n*leafSize:])
 		for i := range n {
@@ -124,7 +121,7 @@ func (c *checkpointer) writeChunks(w vfs.File, name string, g generation, shot *
 		done += n
 		shot.thaw(done)
 		c.wrote(len(p))
-		if done < len(shot.frozen) && !pause(c.store.cfg.Clock, ckptPause, stop) {
+		if done < len(shot.frozen) && !c.rest(rest, stop) {
 			return errStopped
 		}
 	}
@@ -135,9 +132,6 @@ func (c *checkpointer) writeChunks(w vfs.File, name string, g generation, shot *
 func (c *checkpointer) writeFile(name string, mode vfs.Mode, p []byte) error {
 	r := c.store.filer
 	return r.edit(name, mode, func(w vfs.File) error {
-		if mode&vfs.Create != 0 {
-			r.adopt(block.ByteCount(len(p)))
-		}
 		c.wrote(len(p))
 		if err := w.WritevAt([][]byte{p}, 0); err != nil {
 			return diskError(err, "writing", name)
@@ -186,17 +180,11 @@ func (c *checkpointer) sweep() error {
 	return nil
 }
 
-// remove removes a file of a checkpoint and counts it out.
+// remove removes a file of a checkpoint, if it is there.
 func (c *checkpointer) remove(name string) error {
-	size, err := c.store.fs.Stat(c.store.file(name))
+	err := c.store.fs.Remove(c.store.file(name))
 	if errors.Is(err, fs.ErrNotExist) {
 		return nil
-	}
-	if err == nil {
-		err = c.store.fs.Remove(c.store.file(name))
-	}
-	if err == nil {
-		c.store.filer.adopt(-size)
 	}
 	return diskError(err, "removing", name)
 }

@@ -5,6 +5,7 @@ import (
 	"errors"
 	"slices"
 	"sync"
+	"sync/atomic"
 	"time"
 
 	"github.com/sextantdisk/sextant/internal/block"
@@ -16,9 +17,9 @@ import (
 type checkpointer struct {
 	store *Store
 	wake  bell // to look whether a checkpoint is due
-	// urgent ends the rest between two checkpoints: writes wait for files that
-	// only a checkpoint sets free.
+	// urgent ends a rest, hasty those to come until a checkpoint is durable.
 	urgent bell
+	hasty  atomic.Bool
 	// onDurable is called after each checkpoint, by who took it.
 	onDurable func()
 
@@ -46,8 +47,10 @@ const (
 	// a store whose indexes take GiBs is replayed in seconds, too.
 	longTail   = 4 * block.GiB
 	shortShare = 8
-	// ckptPause lies between chunks: 150 MB/s at most.
-	ckptPause = 10 * time.Millisecond
+	// ckptRest lies between two writes of leaves, which makes 16 MiB/s; less
+	// where they would take longer than ckptLongest.
+	ckptRest    = 24 * time.Millisecond
+	ckptLongest = time.Minute
 	// maxParts bounds the files of leaves that one checkpoint needs.
 	maxParts = 32
 	// restShare and maxRest: after a checkpoint the next one waits for so
@@ -86,8 +89,34 @@ func (p *positions) behind(h *fileHeader) bool {
 	return h.seq < p.hot.file
 }
 
-// now takes a checkpoint on the caller's goroutine. Error kinds: those of take.
-func (c *checkpointer) now() error { return c.take(c.store.stop) }
+// now takes a checkpoint on the caller's goroutine, as fast as it can. Error
+// kinds: those of take.
+func (c *checkpointer) now() error {
+	c.hasten()
+	return c.take(c.store.stop)
+}
+
+// hasten ends the rest between two checkpoints, and those within the one that is
+// being taken, or the next one: writes wait for files that only a checkpoint
+// sets free.
+func (c *checkpointer) hasten() {
+	c.hasty.Store(true)
+	c.urgent.ring()
+}
+
+// restBetween is how long to leave the disk to others between writes of so many
+// leaves.
+func restBetween(leaves int) time.Duration {
+	return min(ckptRest, ckptLongest/time.Duration(1+leaves/leavesPerWrite))
+}
+
+// rest pauses between two writes; false when it is time to stop.
+func (c *checkpointer) rest(d time.Duration, stop <-chan struct{}) bool {
+	if c.hasty.Load() {
+		return !stopped(stop)
+	}
+	return c.urgent.wait(c.store.cfg.Clock, d, stop)
+}
 
 // durable is the generation of the checkpoint in force, 0 if there is none.
 func (c *checkpointer) durable() generation {
@@ -110,6 +139,7 @@ func (c *checkpointer) end(m *manifest) {
 	c.mu.Lock()
 	c.mu.durable, c.mu.covered = m.generation, m.at
 	c.mu.Unlock()
+	c.hasty.Store(false)
 	if c.onDurable != nil {
 		c.onDurable()
 	}

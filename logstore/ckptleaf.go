@@ -13,10 +13,14 @@ import (
 //	4096 2048  sums
 const leafSize = leafBlocks * 12
 
-// leavesPerChunk is how many leaves are written or read at once: 1.5 MiB.
 const (
+	// leavesPerChunk is how many leaves are read at once: 1.5 MiB.
 	leavesPerChunk = 256
 	chunkSize      = leavesPerChunk * leafSize
+	// leavesPerWrite is how many are written at once: 384 KiB, so that a
+	// client's flush waits no longer behind them than behind another client's.
+	// Each write begins at a page.
+	leavesPerWrite = 64
 )
 
 func (l *leaf) encode(p []byte) block.Sum {

@@ -36,7 +36,9 @@ type cleaner struct {
 		sync.Mutex
 		dead []*Segment // dropped; their blocks are still counted
 		left []*logFile // taken out, without readers
-		pace pace       // as of the last look
+		// returning are all that were taken out and are no spares yet.
+		returning int
+		pace      pace // as of the last look
 	}
 }
 
@@ -123,7 +125,7 @@ func (c *cleaner) look() pace {
 	p := pace{free: free, reserve: reserve, coming: len(c.emptied)}
 	p.slack = int((sp.Capacity - min(sp.Capacity, sp.Live+sp.Reserved)) / s.cfg.FileSize)
 	c.mu.Lock()
-	p.coming += len(c.mu.left)
+	p.coming += c.mu.returning
 	c.mu.pace = p
 	c.mu.Unlock()
 	s.brakes.set(p.brake())
@@ -235,7 +237,7 @@ func (c *cleaner) waits(f *logFile) bool {
 func (s *Store) canFree() bool {
 	c := &s.cleaner
 	c.mu.Lock()
-	coming := c.mu.pace.coming + len(c.mu.left)
+	coming := max(c.mu.returning, c.mu.pace.coming)
 	c.mu.Unlock()
 	if coming > 0 || c.stuck.Load() {
 		return coming > 0
@@ -307,7 +309,7 @@ func (c *cleaner) cleanOne(p pace, stop <-chan struct{}) bool {
 func (c *cleaner) askCheckpoint(p pace) {
 	c.store.ckpt.request()
 	if p.hurry() {
-		c.store.ckpt.urgent.ring()
+		c.store.ckpt.hasten()
 	}
 }
 

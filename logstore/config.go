@@ -43,7 +43,7 @@ type Config struct {
 	// 0: DefaultFileSize, less where Capacity is less than 128 GiB.
 	FileSize block.ByteCount
 	// Capacity bounds the bytes that all log files take; 0 is no bound but
-	// the disk's.
+	// the disk's. Checkpoints take up to 1 % besides.
 	Capacity block.ByteCount
 	// MaxBatchBytes bounds the payload written before one flush.
 	MaxBatchBytes block.ByteCount

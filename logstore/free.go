@@ -210,6 +210,9 @@ func (c *cleaner) letGo(f *logFile) {
 		c.wake.ring()
 	}
 	f.left.Store(&left)
+	c.mu.Lock()
+	c.mu.returning++
+	c.mu.Unlock()
 	s.removeFile(f)
 	s.scans.forget(f)
 	s.stats.cleaned.Add(uint64(f.header.pages.bytes()))
@@ -231,6 +234,9 @@ func (c *cleaner) recycleLeft() {
 		c.store.fail(err)
 		return
 	}
+	c.mu.Lock()
+	c.mu.returning -= len(left)
+	c.mu.Unlock()
 	c.store.stats.recycled.Add(uint64(len(left)))
 	c.stuck.Store(false)
 	c.store.filer.measure()

@@ -75,7 +75,7 @@ func TestSpaceAddsUp(t *testing.T) {
 	if sp.Live+sp.Dead+sp.Reserved+sp.Free != sp.Capacity || sp.Capacity != cfg.Capacity {
 		t.Fatalf("the parts do not make the capacity: %+v", sp)
 	}
-	if want := 21 * block.ByteCount(block.Size); sp.Live != want || sp.Dead == 0 || sp.Reserved != 4*cfg.FileSize {
+	if want := 21 * block.ByteCount(block.Size); sp.Live != want || sp.Dead == 0 || sp.Reserved != (reserveFiles+1)*cfg.FileSize {
 		t.Fatalf("got %+v, want %d live", sp, want)
 	}
 	if n, _ := s.IndexMemory(); n != 21 {

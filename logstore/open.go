@@ -257,11 +257,6 @@ func (s *Store) tidy(name string) error {
 	if s.cfg.ReadOnly {
 		return nil
 	}
-	if isContents(name) {
-		size, err := s.fs.Stat(s.file(name))
-		s.filer.adopt(size)
-		return diskError(err, "examining", name)
-	}
 	remove := false
 	if _, ok := parseName(newPrefix, name); ok {
 		remove = true

@@ -53,7 +53,8 @@ type Space struct {
 	Live block.ByteCount
 	// Dead is in what was written and counts no more, headers included.
 	Dead block.ByteCount
-	// Reserved is kept for the cleaner and for records without payload.
+	// Reserved is kept for the cleaner and for records without payload: the
+	// reserve, and the file that cleaning fills.
 	Reserved block.ByteCount
 	// Free can be written without cleaning.
 	Free  block.ByteCount
@@ -120,7 +121,9 @@ type figures struct {
 // space says where the bytes of a store are.
 func (f figures) space(was SpaceLevel) Space {
 	s := Space{Capacity: f.capacity, Live: f.live, Dead: f.written - min(f.written, f.live)}
-	s.Reserved = block.ByteCount(reserveOf(int(f.capacity/f.fileSize))) * f.fileSize
+	if n := reserveOf(int(f.capacity / f.fileSize)); n > 0 {
+		s.Reserved = block.ByteCount(n+1) * f.fileSize // and the open file of the cold log
+	}
 	used := s.Live + s.Dead + s.Reserved
 	s.Free = s.Capacity - min(s.Capacity, used)
 	s.Level = s.levelOf(was)
