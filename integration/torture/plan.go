@@ -137,7 +137,9 @@ func (p *planner) next(length time.Duration) Chapter {
 		mix = ordinary
 	}
 	if c.Beyond {
-		p.add(&c, outage(rng, length))
+		for _, e := range p.outage(rng, length) {
+			p.add(&c, e)
+		}
 	}
 	if p.number%loseEvery == 0 && p.add(&c, Event{Kind: loseDisk, At: length / 4, For: spell(rng), Of: []int{rng.IntN(segments)}}) {
 		p.lost++
@@ -161,7 +163,12 @@ func spell(rng *rand.Rand) time.Duration {
 func (p *planner) draw(rng *rand.Rand, k kind, at time.Duration) Event {
 	e := Event{Kind: k, At: at, For: spell(rng)}
 	switch k {
-	case cutZone, cutInto, slowZone, lossyZone:
+	case cutZone, cutInto:
+		e.Of = []int{p.front % zones} // with the gateway that is used, as often as not
+		if rng.IntN(2) == 0 {
+			e.Of = []int{rng.IntN(zones)}
+		}
+	case slowZone, lossyZone:
 		e.Of = []int{rng.IntN(zones)}
 	case sever:
 		e.Of, e.For = []int{rng.IntN(zones)}, 0
@@ -185,19 +192,36 @@ func (p *planner) draw(rng *rand.Rand, k kind, at time.Duration) Event {
 }
 
 // outage is more than anybody promises to live with.
-func outage(rng *rand.Rand, length time.Duration) Event {
-	e := Event{At: time.Duration(rng.Int64N(int64(length / 2))), For: 2*time.Second + time.Duration(rng.Int64N(int64(6*time.Second)))}
-	switch rng.IntN(4) {
+func (p *planner) outage(rng *rand.Rand, length time.Duration) []Event {
+	at := time.Duration(rng.Int64N(int64(length / 2)))
+	e := Event{At: at, For: 2*time.Second + time.Duration(rng.Int64N(int64(6*time.Second)))}
+	switch rng.IntN(5) {
 	case 0:
 		e.Kind = blackout
 	case 1:
 		e.Kind, e.Of = cutZone, rng.Perm(zones)[:2]
 	case 2:
 		e.Kind, e.Of = killMetadata, rng.Perm(metadatas)[:2]
-	default:
+	case 3:
 		e.Kind, e.Of = killSegment, rng.Perm(segments)[:mayHit+1+rng.IntN(segments-mayHit)]
+	default:
+		return p.swap(rng, at)
 	}
-	return e
+	return []Event{e}
+}
+
+// swap kills two copies; when they are back, and lack what was written
+// meanwhile, three of the other four and the gateway: the next gateway has only
+// one left that has it all, and that one was slow.
+func (p *planner) swap(rng *rand.Rand, at time.Duration) []Event {
+	const away = 4 * time.Second
+	order := rng.Perm(segments)
+	return []Event{
+		{Kind: killSegment, At: at, For: away, Of: order[:2]},
+		{Kind: narrowSegment, At: at, For: away, Of: order[2:3]},
+		{Kind: killSegment, At: at + away, For: away, Of: order[3:]},
+		{Kind: killGateway, At: at + away, For: time.Second, Of: []int{p.front}},
+	}
 }
 
 // add takes an event into the chapter, if it goes with the others: a daemon
