@@ -143,6 +143,8 @@ func (p *planner) next(length time.Duration) Chapter {
 	}
 	if p.number%loseEvery == 0 && p.add(&c, Event{Kind: loseDisk, At: length / 4, For: spell(rng), Of: []int{rng.IntN(segments)}}) {
 		p.lost++
+	} else if !c.Beyond {
+		p.add(&c, p.zombie(rng))
 	}
 	for at := spell(rng) / 2; at < length; at += time.Duration(rng.Int64N(int64(2 * time.Second))) {
 		p.add(&c, p.draw(rng, mix[rng.IntN(len(mix))], at))
@@ -222,6 +224,14 @@ func (p *planner) swap(rng *rand.Rand, at time.Duration) []Event {
 		{Kind: killSegment, At: at + away, For: away, Of: order[3:]},
 		{Kind: killGateway, At: at + away, For: time.Second, Of: []int{p.front}},
 	}
+}
+
+// zombie cuts the gateway in use off, with the copies of its zone, for long
+// enough that another one has taken over and was written to: those who stay
+// must not be given what is old.
+func (p *planner) zombie(rng *rand.Rand) Event {
+	at := time.Second + time.Duration(rng.Int64N(int64(8*time.Second)))
+	return Event{Kind: cutZone, At: at, For: 6*time.Second + spell(rng), Of: []int{p.front % zones}}
 }
 
 // add takes an event into the chapter, if it goes with the others: a daemon
