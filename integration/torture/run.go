@@ -251,7 +251,9 @@ func (r *runner) judge(ops []history.Op) error {
 	for _, o := range ops {
 		byBlock[o.Block] = append(byBlock[o.Block], o)
 	}
+	told := map[history.Block]bool{}
 	for _, v := range r.checker.Chapter(ops) {
+		told[v.Block] = true
 		fmt.Fprintln(&found, v)
 		r.keep(fmt.Sprintf("history-of-block-%d.txt", v.Block), func(w io.Writer) error {
 			for _, o := range byBlock[v.Block] {
@@ -262,7 +264,9 @@ func (r *runner) judge(ops []history.Op) error {
 		r.second(v.Block, byBlock[v.Block], &found)
 	}
 	for _, b := range busiest(byBlock, opinions) {
-		r.second(b, byBlock[b], &found)
+		if !told[b] {
+			r.second(b, byBlock[b], &found)
+		}
 	}
 	if found.Len() > 0 {
 		return block.Errorf(block.Corrupt, "the history is wrong:\n%s", found.String())
