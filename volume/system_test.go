@@ -463,6 +463,8 @@ type relay struct {
 	to   atomic.Value // string; "" refuses
 	hang atomic.Bool  // nothing is carried
 	spit atomic.Pointer[func(p []byte)]
+	// left, if not nil, is how many pieces may still be carried.
+	left atomic.Pointer[atomic.Int64]
 	done sync.WaitGroup
 
 	mu    sync.Mutex
@@ -520,6 +522,9 @@ func (r *relay) carry(dst, src net.Conn, answers bool) {
 		}
 		if f := r.spit.Load(); f != nil && answers {
 			(*f)(buf[:n])
+		}
+		if left := r.left.Load(); left != nil && left.Add(-1) < 0 {
+			return
 		}
 		if _, werr := dst.Write(buf[:n]); err != nil || werr != nil {
 			return
