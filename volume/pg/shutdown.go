@@ -46,7 +46,7 @@ func (m *Machine) NeedsTick() bool {
 		case Unreachable:
 			continue
 		case Streaming:
-			if mb.told < m.committed || mb.full || m.cfg.Quorum.Joint() && !m.installed.Has(quorum.Member(i)) {
+			if mb.told < m.committed || mb.full || mb.damaged || m.cfg.Quorum.Joint() && !m.installed.Has(quorum.Member(i)) {
 				return true
 			}
 		default:

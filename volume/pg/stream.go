@@ -108,7 +108,9 @@ func (m *Machine) tickMember(now Time, i quorum.Member) {
 		return
 	}
 	installs := m.cfg.Quorum.Joint() && !m.installed.Has(i)
-	if installs || now-m.active < ActiveFor || mb.told < m.floor() || mb.full && now-mb.spoken >= RetryEvery {
+	// A member that is full, or damaged, is told where all stand until it is no more.
+	ails := (mb.full || mb.damaged) && now-mb.spoken >= RetryEvery
+	if installs || now-m.active < ActiveFor || mb.told < m.floor() || ails {
 		m.send(now, Send{Kind: SendPing, Member: i})
 	}
 }
