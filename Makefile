@@ -42,7 +42,7 @@ run: build ## build, start a whole system in one process, tell how to attach to 
 	@scripts/run
 
 .PHONY: test
-test: deps fmt vet lint test-race test-crash mutants test-torture test-vm ## everything that CI runs
+test: deps fmt vet lint test-race test-crash test-sim mutants test-torture test-vm ## everything that CI runs
 
 .PHONY: deps
 deps: ## install the Debian packages that the tests need, or say which lack
@@ -91,6 +91,18 @@ torture: ## MINUTES (30) of a cluster of processes under random faults, its clie
 .PHONY: test-torture
 test-torture: ## 2 minutes of that; a zone away and one node more; file systems whose gateway dies
 	$(GO) test -count=1 -timeout $(TEST_TIMEOUT) ./integration/torture
+
+# Worlds of the simulator. A failure prints the command that repeats it with
+# what happened last: make sim SEED=...
+SIM := $(GO) test -count=1 -v -timeout 0 ./integration/sim -run '^TestProtocol$$'
+
+.PHONY: sim
+sim: ## the protocol in N simulated worlds, or for TIME (10m), on CPUS (1); or one of them: SEED=... LINES=150
+	$(SIM) $(if $(SEED),-sim.seed=$(SEED) -sim.lines=$(or $(LINES),150),$(if $(filter command environment,$(firstword $(origin N))),-sim.n=$(N),-sim.time=$(or $(TIME),10m)) -sim.cpus=$(or $(CPUS),1)) | grep -v '^=== '
+
+.PHONY: test-sim
+test-sim: ## 40 s of fresh worlds
+	$(SIM) -sim.time=40s | grep -v '^=== '
 
 .PHONY: mutants
 mutants: ## break each rule on purpose: the tests must notice

@@ -80,7 +80,7 @@ func (c *conn) greet() error {
 	}
 	id := &c.s.id
 	c.log = c.log.With("sender", m.Sender)
-	if m.Cluster != id.Cluster || m.Disk != id.Disk || m.Node != id.Node {
+	if !m.IsFor(id.Cluster, id.Disk, id.Node) {
 		err := block.Errorf(block.Mismatch, "this is node %s, disk %v of cluster %v; node %s, disk %v of cluster %v was called",
 			id.Node, id.Disk, id.Cluster, m.Node, m.Disk, m.Cluster)
 		c.refuse(h.Tag, err)

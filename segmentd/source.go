@@ -213,7 +213,7 @@ func (p *puller) log(in pull.Input, recs []logstore.Record, buf *slab.Buffer) er
 	// Between the look at the promise and the place in the log nobody may
 	// come: under the lock (T4).
 	h.mu.Lock()
-	if h.mu.core.Promised() != p.ident.Epoch {
+	if !h.mu.core.Takes(p.ident.Epoch) {
 		h.mu.Unlock()
 		release(buf)
 		err := block.Errorf(block.Fenced, "a newer writer has come")

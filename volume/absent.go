@@ -12,7 +12,7 @@ import (
 // successor has placed and written them meanwhile: it may say so only under
 // the lease that a confirmation of its epoch gives (R14, docs/adr/0003). A
 // successor acknowledges nothing in a group as long as a gateway may have such a
-// lease and not know the group (emptyWaits).
+// lease and not know the group (quorum.EmptyWaits).
 
 // unsure is an operation that waits for the next confirmation.
 type unsure struct {
@@ -20,28 +20,8 @@ type unsure struct {
 	f     func(b *batch, err error)
 }
 
-// emptyWaits tells until when a former gateway may take a group that was placed
-// in epoch born for empty, and the same if nobody has opened the group.
-//
-// Not to know a group, a gateway must have opened the volume before the group was
-// placed, so its epoch is at most born. If it is lower, it was confirmed last
-// before born began. If it is born, it has placed the group itself, without
-// hearing that this was done: then it has not opened the group either, and was
-// confirmed last before born+1 began. A lease that was confirmed before this
-// epoch began is over at emptyUntil, one from before the last epoch began at
-// knownUntil.
-func (v *Volume) emptyWaits(born block.VolumeEpoch) (empty, unopened pg.Time) {
-	switch born {
-	case v.epoch:
-		return v.emptyUntil, v.emptyUntil
-	case v.epoch - 1:
-		return v.knownUntil, v.emptyUntil
-	}
-	return v.knownUntil, v.knownUntil
-}
-
 // emptyKnown reports whether a group that is not placed is empty for sure.
-func (v *Volume) emptyKnown() bool { return v.now() < v.confirmedAt()+quorum.LeaseTerm }
+func (v *Volume) emptyKnown() bool { return quorum.Confirmed(v.now(), v.confirmedAt()) }
 
 // whenEmpty calls f when it is sure that what is not placed here is empty: at
 // once as a rule; else later, or with an error when the volume has ended or

@@ -64,7 +64,7 @@ func newGroup(v *Volume, cfg metadata.PGConfig) (*group, error) {
 		return nil, block.Wrap(block.KindOf(err), err, "volume %s, group %v", v.info.Name, cfg.Index)
 	}
 	g.roster.Store(r)
-	empty, unopened := v.emptyWaits(cfg.Born)
+	empty, unopened := quorum.EmptyWaits(cfg.Born, v.epoch, v.emptyUntil, v.knownUntil)
 	g.mu.machine = pg.New(pg.Config{
 		Epoch: v.epoch, Quorum: r.quorum, Fresh: cfg.Born == v.epoch, EmptyUntil: empty, UnopenedUntil: unopened,
 		Departed: cfg.Departed > 0, Clean: v.clean, Hold: v.cfg.Hold, Next: v.nextLSN,

@@ -4,6 +4,7 @@ import (
 	"encoding/binary"
 
 	"github.com/sextantdisk/sextant/internal/block"
+	"github.com/sextantdisk/sextant/internal/mutant"
 )
 
 // Purpose says what a connection is for, so that a daemon can treat reads,
@@ -32,6 +33,12 @@ type Hello struct {
 	Purpose Purpose
 	Node    block.NodeID
 	Sender  string
+}
+
+// IsFor tells whether it is this node with this disk that was called (R1): a
+// node that comes back with another disk is not who it was (R28).
+func (m *Hello) IsFor(cluster block.ClusterID, disk block.DiskID, node block.NodeID) bool {
+	return m.Cluster == cluster && (m.Disk == disk || mutant.On(mutant.RejoinEmpty)) && m.Node == node
 }
 
 // Append adds the message as a frame to b.

@@ -4,270 +4,384 @@ import (
 	"time"
 
 	"github.com/sextantdisk/sextant/internal/block"
+	"github.com/sextantdisk/sextant/metadata"
+	"github.com/sextantdisk/sextant/metadata/state"
 	"github.com/sextantdisk/sextant/volume/pg"
 	"github.com/sextantdisk/sextant/volume/quorum"
 	"github.com/sextantdisk/sextant/wire"
 )
 
-// gateway is a writer of the one protection group.
+// gateway is a process that serves the volume: what package volume is with its
+// goroutines.
 type gateway struct {
-	w       *World
-	epoch   block.VolumeEpoch
-	machine *pg.Machine
-	conns   []*conn
-	seq     block.Seq
-	dead    bool
+	w     *World
+	no    int
+	zone  int
+	epoch block.VolumeEpoch // 0 before the metadata service has answered
+	conns []*conn           // by node
+	group []*group          // by index; nil: not placed, as far as it knows
+	seq   block.Seq
+	dead  bool
 
 	asleepUntil time.Duration
-	confirmed   pg.Time
+	metaApart   time.Duration // it does not reach the metadata service before
+	rate        float64       // of its clock
+	confirmed   pg.Time       // when what the metadata service confirmed last was sent
+	emptyUntil  pg.Time       // when a lease of before this epoch is over
+	knownUntil  pg.Time       // and one of before the epoch before
+	clean       bool
+	told        bool // all groups were open, and the metadata service knows
+
+	reads    []reading
+	idle     []uint32     // slots of reads
+	freed    []*pg.Record // to be used again
+	tickPace time.Duration
 }
 
-// conn is the connection between a gateway and a segment: what is sent comes
-// in order, or not at all.
-type conn struct {
-	g    *gateway
-	n    *node
-	life int // counts connections; messages of older ones are lost
-	up   bool
-
-	apartUntil time.Duration // no connection before
-
-	out  time.Duration // when the last message to the segment arrives
-	back time.Duration // when the last message to the gateway arrives
+// group is what the gateway knows of a protection group.
+type group struct {
+	g         *gateway
+	index     int
+	cfg       metadata.PGConfig
+	quorum    *quorum.Config
+	machine   *pg.Machine
+	nodes     []*node // by member; nil: the number is free
+	committed block.LSN
+	opened    bool
 }
 
-func newGateway(w *World, e block.VolumeEpoch) *gateway {
-	g := &gateway{w: w, epoch: e, confirmed: -time.Hour}
-	g.machine = pg.New(pg.Config{
-		Epoch: e, Quorum: &w.config, Fresh: e == 1, Hold: w.faults.Hold,
-		Next: func() block.LSN { g.seq++; return block.MakeLSN(e, g.seq) },
-	})
-	for _, n := range w.segments {
+const (
+	tickFast     = 20 * time.Millisecond
+	tickSlow     = 100 * time.Millisecond
+	confirmEvery = 500 * time.Millisecond
+	maxGateways  = 5 // at a time
+)
+
+func (w *World) newGateway() *gateway {
+	g := &gateway{w: w, no: len(w.gateways), zone: w.rng.IntN(zones), confirmed: -time.Hour, rate: 1, tickPace: tickFast}
+	if d := w.faults.Drift; d != 0 {
+		g.rate = pick(w.rng, 1-d, 1, 1+d)
+	}
+	for _, n := range w.nodes {
 		g.conns = append(g.conns, &conn{g: g, n: n})
 	}
+	g.group = make([]*group, w.faults.Groups)
+	w.gateways = append(w.gateways, g)
 	return g
 }
 
-func (g *gateway) open() {
-	g.w.note("gateway %d opens", g.epoch)
-	g.step(pg.Input{Kind: pg.Start})
-	for _, c := range g.conns {
-		c.dial()
-	}
-	g.loop(20*time.Millisecond, func() { g.step(pg.Input{Kind: pg.Tick}) })
-	g.loop(g.w.upTo(20*time.Millisecond)+time.Millisecond, g.write)
-	g.loop(g.w.upTo(20*time.Millisecond)+time.Millisecond, g.read)
-	g.loop(500*time.Millisecond, g.confirm)
-}
+// now is the time on the gateway's own clock.
+func (g *gateway) now() pg.Time { return time.Duration(float64(g.w.now) * g.rate) }
 
-// loop does something again and again while the gateway lives and is awake.
-func (g *gateway) loop(pace time.Duration, do func()) {
-	g.w.after(g.w.upTo(2*pace), func() {
-		if g.dead {
-			return
+// open takes the volume over. Nobody tells the gateway before.
+func (g *gateway) open() {
+	sent := g.now()
+	g.w.meta.ask(g, false, func() func() {
+		r, formerFor, placed := g.w.meta.open(g)
+		return func() {
+			if r.Err != nil {
+				g.kill()
+				return
+			}
+			g.begin(r, formerFor, placed, sent)
 		}
-		g.awake(do)
-		g.loop(pace, do)
 	})
 }
 
-// awake does something now, or when the gateway wakes up: a process that was
-// stopped finds all that came meanwhile.
-func (g *gateway) awake(do func()) {
-	if g.asleepUntil > g.w.now {
-		g.w.at(g.asleepUntil, func() { g.awake(do) })
-		return
+// begin serves under an epoch.
+func (g *gateway) begin(r state.Result, formerFor time.Duration, placed []metadata.PGConfig, sent pg.Time) {
+	w, e, clean := g.w, r.Volume.Epoch, r.CleanHandover
+	g.epoch, g.clean, g.confirmed = e, clean, sent
+	if !clean {
+		g.emptyUntil = g.now() + quorum.LeaseWait
+		g.knownUntil = g.emptyUntil - formerFor
 	}
-	if !g.dead {
+	if w.trace.keep {
+		w.note(nobody, "gateway %d begins, %d groups are placed, clean %v, its clock runs at %.3f", e, len(placed), clean, g.rate)
+	}
+	for _, c := range g.conns {
+		c.dial()
+	}
+	for _, cfg := range placed {
+		g.know(cfg)
+	}
+	for _, x := range g.group {
+		if x != nil && w.rng.IntN(3) > 0 {
+			x.start()
+		}
+	}
+	g.plan(evTick, g.tickPace)
+	g.plan(evClient, w.faults.Pace)
+	g.confirm()
+}
+
+// plan has something happen again, on average after this time.
+func (g *gateway) plan(k kind, every time.Duration) {
+	g.w.put(g.w.now+g.w.upTo(2*every), event{kind: k, a: int32(g.no)})
+}
+
+// know makes the machine of a placed group.
+func (g *gateway) know(cfg metadata.PGConfig) *group {
+	i := int(cfg.Index)
+	if g.group[i] != nil {
+		return g.group[i]
+	}
+	x := &group{g: g, index: i}
+	x.seat(&quorum.Config{Write: writeQuorum, Read: readQuorum}, cfg)
+	e := g.epoch
+	empty, unopened := quorum.EmptyWaits(cfg.Born, e, g.emptyUntil, g.knownUntil)
+	x.machine = pg.New(pg.Config{
+		Epoch: e, Quorum: x.quorum, Fresh: cfg.Born == e, EmptyUntil: empty, UnopenedUntil: unopened,
+		Departed: cfg.Departed > 0, Clean: g.clean, Hold: g.w.faults.Hold,
+		Next: func() block.LSN { g.seq++; return block.MakeLSN(e, g.seq) },
+	})
+	x.machine.SetRingLimit(g.w.faults.Ring)
+	g.group[i] = x
+	for m, n := range x.nodes {
+		if n != nil && g.conns[n.no].up {
+			x.step(pg.Input{Kind: pg.Up, Member: quorum.Member(m)})
+		}
+	}
+	return x
+}
+
+func (x *group) start() {
+	if x.machine.Phase() == pg.Idle {
+		x.step(pg.Input{Kind: pg.Start})
+	}
+}
+
+// happens takes an event that is the gateway's own.
+func (g *gateway) happens(e *event) {
+	switch e.kind {
+	case evTick:
+		g.tick()
+	case evClient:
+		g.client()
+		g.plan(evClient, g.w.faults.Pace)
+	case evDial:
+		g.conns[e.b].dialled()
+	case evDown:
+		if c := g.conns[e.b]; c.up && c.life == e.c {
+			c.up = false
+			g.allGroups(c.n, downInput)
+			c.dial()
+		}
+	case evLate:
+		g.late(uint32(e.b), e.c)
+	}
+}
+
+// whenAwake does something now, or when the process goes on.
+func (g *gateway) whenAwake(do func()) {
+	switch {
+	case g.dead:
+	case g.asleepUntil > g.w.now:
+		g.w.after(g.asleepUntil-g.w.now, func() { g.whenAwake(do) })
+	default:
 		do()
 	}
 }
 
-func (g *gateway) kill() {
-	g.dead = true
-	for _, c := range g.conns {
-		c.life++
-		c.up = false
-	}
-	g.w.note("gateway %d is killed", g.epoch)
-}
+const (
+	upInput   = pg.Up
+	downInput = pg.Down
+)
 
-// confirm asks the metadata service whether the epoch is still the newest.
-func (g *gateway) confirm() {
-	sent := g.w.now
-	g.w.after(g.w.upTo(g.w.faults.Delay), func() {
-		current := g.w.epoch == g.epoch
-		g.w.after(g.w.upTo(g.w.faults.Delay), func() {
-			g.awake(func() {
-				if current {
-					g.confirmed = max(g.confirmed, sent)
-				}
-			})
-		})
-	})
-}
-
-func (g *gateway) identity(m quorum.Member) wire.Identity {
-	return wire.Identity{Segment: g.w.config.Segments[m], Epoch: g.epoch, Member: g.w.config.Epoch}
-}
-
-func (g *gateway) step(in pg.Input) { g.carryOut(g.machine.Step(g.w.now, in)) }
-
-func (g *gateway) carryOut(fx *pg.Effects) {
-	for i := range fx.Sends {
-		s := &fx.Sends[i]
-		id := g.identity(s.Member)
-		c := g.conns[s.Member]
-		switch s.Kind {
-		case pg.SendJoin:
-			c.send(&wire.Join{Identity: id, Progress: s.Progress})
-		case pg.SendPing:
-			c.send(&wire.Ping{Identity: id, Progress: s.Progress})
-		case pg.SendCatchUp:
-			c.send(&wire.CatchUp{Identity: id, UpTo: s.UpTo, DonorSegment: g.w.config.Segments[s.Donor]})
-		case pg.SendRecords:
-			m := &wire.Write{Identity: id, Progress: s.Progress}
-			for _, r := range s.Records {
-				m.Records = append(m.Records, r.Record)
+// allGroups tells each group that has a member on a node about its connection.
+func (g *gateway) allGroups(n *node, k pg.InputKind) {
+	for _, x := range g.group {
+		if x == nil {
+			continue
+		}
+		for m, at := range x.nodes {
+			if at == n && !g.dead {
+				x.step(pg.Input{Kind: k, Member: quorum.Member(m)})
 			}
-			c.send(m)
 		}
-	}
-	for _, r := range fx.Done {
-		g.w.oracle.acked(g.w, g, r)
-	}
-	if fx.Opened {
-		g.w.oracle.opened(g.w, g)
-	}
-	if fx.Fenced != 0 || fx.Stuck {
-		g.w.note("gateway %d ends: fenced by %d, stuck %v", g.epoch, fx.Fenced, fx.Stuck)
-		g.kill()
 	}
 }
 
-// write issues a record or a few.
-func (g *gateway) write() {
-	if g.machine.Phase() != pg.Open {
-		return
-	}
-	if n, _ := g.machine.Pending(); n > 8 {
-		return
-	}
-	for range 1 + g.w.rng.IntN(3) {
-		r := &pg.Record{Record: wire.Record{Type: wire.RecordWrite, Block: block.Index(g.w.rng.IntN(g.w.faults.Blocks)), Count: 1}}
-		g.step(pg.Input{Kind: pg.Issue, Record: r})
-	}
-	g.step(pg.Input{Kind: pg.Collect})
-}
-
-// read reads a block from a random member that may serve it.
-func (g *gateway) read() {
-	at, fx, ok := g.machine.BeginRead(g.w.now, g.confirmed)
-	g.carryOut(fx)
-	if !ok || g.dead {
-		return
-	}
-	b := block.Index(g.w.rng.IntN(g.w.faults.Blocks))
-	var can []quorum.Member
-	for m := range quorum.Member(members) {
-		if g.machine.Serves(m, at) {
-			can = append(can, m)
+func (g *gateway) tick() {
+	open := true
+	for _, x := range g.group {
+		if x == nil {
+			continue
 		}
-	}
-	began := g.w.oracle.beginRead(b)
-	over := false
-	end := func() {
-		if !over {
-			over = true
-			g.machine.EndRead(at)
-		}
-	}
-	g.w.after(10*time.Second, func() { g.awake(end) })
-	if len(can) == 0 {
-		return
-	}
-	m := can[g.w.rng.IntN(len(can))]
-	g.conns[m].send(&readMsg{id: g.identity(m), at: at, block: b, then: func(found block.LSN) {
-		if !over && g.machine.MayReturn(g.w.now, g.confirmed) {
-			g.w.oracle.returned(g.w, g, began, found)
-		}
-		end()
-	}})
-}
-
-// dial brings the connection up after a while, again and again.
-func (c *conn) dial() {
-	c.g.w.after(c.g.w.upTo(c.g.w.faults.Delay)+time.Millisecond, func() {
-		if c.g.dead || c.up {
-			return
-		}
-		if c.n.down || c.apartUntil > c.g.w.now {
-			c.dial()
-			return
-		}
-		c.life++
-		c.up = true
-		life := c.life
-		c.g.awake(func() {
-			if c.life == life {
-				c.g.step(pg.Input{Kind: pg.Up, Member: c.n.me})
-			}
-		})
-	})
-}
-
-// cut breaks the connection: what is on the way is lost.
-func (c *conn) cut() {
-	if !c.up {
-		return
-	}
-	c.up = false
-	c.life++
-	c.g.awake(func() { c.g.step(pg.Input{Kind: pg.Down, Member: c.n.me}) })
-	c.dial()
-}
-
-func (c *conn) delay() time.Duration {
-	d := c.g.w.upTo(c.g.w.faults.Delay)
-	if c.n.slow {
-		d *= 10
-	}
-	return d
-}
-
-func (c *conn) send(m any) {
-	if !c.up {
-		return
-	}
-	life := c.life
-	c.out = max(c.out, c.g.w.now+c.delay())
-	c.g.w.at(c.out, func() {
-		if c.life == life && !c.n.down {
-			c.n.receive(c, m)
-		}
-	})
-}
-
-// reply carries an answer to the gateway: an ack, a refusal, or a function.
-func (c *conn) reply(m any) {
-	if !c.up {
-		return
-	}
-	life := c.life
-	c.back = max(c.back, c.g.w.now+c.delay())
-	c.g.w.at(c.back, func() {
-		c.g.awake(func() {
-			if c.life != life {
+		if x.machine.NeedsTick() {
+			x.step(pg.Input{Kind: pg.Tick})
+			if g.dead {
 				return
 			}
-			switch m := m.(type) {
-			case *wire.Ack:
-				c.g.step(pg.Input{Kind: pg.Acked, Member: c.n.me, Ack: m})
-			case *wire.Refuse:
-				c.g.step(pg.Input{Kind: pg.Refused, Member: c.n.me, Refuse: m})
-			case func():
-				m()
+		}
+		if x.machine.Phase() == pg.Idle && g.w.rng.IntN(20) == 0 {
+			x.start() // groups are opened in the background, too
+		}
+		open = open && x.machine.Phase() == pg.Open
+	}
+	if open && !g.told {
+		g.told = true
+		g.tickPace = tickSlow
+		g.w.meta.ask(g, false, func() func() { g.w.meta.opened(g.epoch); return func() {} })
+	}
+	g.plan(evTick, g.tickPace/2)
+}
+
+// confirm asks again and again whether the epoch is still the newest. Who
+// learns that it is not ends (R3).
+func (g *gateway) confirm() {
+	sent, known := g.now(), g.changing()
+	g.w.meta.ask(g, false, func() func() {
+		err := g.w.meta.state.CheckOwner(volume, g.epoch)
+		changing := g.w.meta.state.Changing(volume, known)
+		return func() {
+			if err != nil {
+				g.end("the metadata service says so")
+				return
 			}
-		})
+			g.confirmed = max(g.confirmed, sent)
+			for _, m := range changing {
+				g.carryOn(m)
+			}
+		}
 	})
+	g.w.after(confirmEvery/2+g.w.upTo(confirmEvery), func() { g.whenAwake(g.confirm) })
+}
+
+// end is what a gateway does that has been fenced: it answers nothing more.
+func (g *gateway) end(why string) {
+	if g.w.trace.keep {
+		g.w.note(nobody, "gateway %d ends: %s", g.epoch, why)
+	}
+	g.kill()
+}
+
+// kill ends the process.
+func (g *gateway) kill() {
+	if g.dead {
+		return
+	}
+	for _, c := range g.conns {
+		if c.up {
+			c.lateLife, c.lateUntil = c.life, g.w.now+g.w.lateness()
+		}
+		c.life++
+		c.up, c.broken = false, true
+	}
+	g.dead = true
+	g.w.gatewayDied()
+}
+
+// close says goodbye: the next gateway need not wait, if nobody before this one
+// can still read.
+func (g *gateway) close() {
+	settled := g.now() >= g.emptyUntil
+	for _, x := range g.group {
+		settled = settled && (x == nil || x.machine.LeaseSettled() || x.cfg.Born == g.epoch)
+	}
+	settled = settled || g.clean
+	if g.w.trace.keep {
+		g.w.note(nobody, "gateway %d says goodbye, clean %v", g.epoch, settled)
+	}
+	w, e := g.w, g.epoch
+	g.kill()
+	w.after(w.meta.trip(g.zone), func() { w.meta.goodbye(e, settled) })
+}
+
+func (x *group) identity(m quorum.Member) wire.Identity {
+	return wire.Identity{Cluster: cluster, Volume: volume, Segment: x.quorum.Segments[m], PG: block.PGIndex(x.index),
+		Epoch: x.g.epoch, Member: x.quorum.Epoch}
+}
+
+// step gives the machine an input and carries out what it asks for.
+func (x *group) step(in pg.Input) {
+	x.carryOut(x.machine.Step(x.g.now(), in))
+}
+
+func (x *group) carryOut(fx *pg.Effects) {
+	g, w := x.g, x.g.w
+	if fx.Fenced != 0 || fx.Stuck {
+		why := "nobody has the recovery point"
+		if fx.Fenced != 0 {
+			why = "fenced"
+		}
+		g.end(why)
+		return
+	}
+	for i := range fx.Sends {
+		x.send(&fx.Sends[i])
+	}
+	if c := x.machine.Committed(); c != x.committed {
+		w.oracle.committed(x, c)
+		x.committed = c
+	}
+	for _, r := range fx.Done {
+		w.oracle.acked(x, r)
+	}
+	for _, r := range fx.Failed {
+		w.oracle.failed(x, r)
+	}
+	for _, r := range fx.Free {
+		if r.Type != wire.RecordOpen {
+			g.freed = append(g.freed, r)
+		}
+	}
+	if fx.Outdated {
+		x.reread()
+	}
+	if fx.Opened {
+		x.opened = true
+		w.Count.Opens++
+		if w.trace.keep {
+			w.note(x.index, "gateway %d is open at %v", g.epoch, x.committed)
+		}
+	}
+}
+
+func (x *group) send(s *pg.Send) {
+	w, n := x.g.w, x.nodes[s.Member]
+	c := x.g.conns[n.no]
+	m := w.newMessage(msgPing)
+	m.group, m.id, m.progress = x.index, x.identity(s.Member), s.Progress
+	switch s.Kind {
+	case pg.SendJoin:
+		m.sort = msgJoin
+	case pg.SendCatchUp:
+		m.sort, m.upTo = msgCatchUp, s.UpTo
+		m.to, m.segment = x.nodes[s.Donor], x.quorum.Segments[s.Donor]
+	case pg.SendRecords:
+		m.sort = msgWrite
+		for _, r := range s.Records {
+			w.oracle.issued(x, &r.Record)
+			m.records = append(m.records, entry{LSN: r.LSN, Prev: r.Prev, Value: what{r.Type, uint16(r.Block), uint16(r.Count)}})
+		}
+	}
+	c.send(m)
+}
+
+// receive takes a node's message.
+func (g *gateway) receive(m *message) {
+	if m.sort == msgData {
+		g.answered(m)
+		return
+	}
+	x := g.group[m.group]
+	member, ok := x.memberOf(m.id.Segment)
+	if !ok {
+		return
+	}
+	if m.refuse != nil {
+		x.step(pg.Input{Kind: pg.Refused, Member: member, Refuse: m.refuse})
+		return
+	}
+	x.step(pg.Input{Kind: pg.Acked, Member: member, Ack: &m.ack})
+}
+
+func (x *group) memberOf(id block.SegmentID) (quorum.Member, bool) {
+	for m, s := range x.quorum.Segments {
+		if s == id {
+			return quorum.Member(m), true
+		}
+	}
+	return 0, false
 }

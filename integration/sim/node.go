@@ -1,321 +1,181 @@
 package sim
 
 import (
+	"fmt"
 	"time"
 
 	"github.com/sextantdisk/sextant/internal/block"
-	"github.com/sextantdisk/sextant/logstore/chain"
-	"github.com/sextantdisk/sextant/segmentd/segment"
-	"github.com/sextantdisk/sextant/volume/quorum"
 	"github.com/sextantdisk/sextant/wire"
 )
 
-// entry is a record on a simulated disk.
-type entry struct {
-	lsn, prev block.LSN
-	typ       wire.RecordType
-	block     block.Index
-}
-
-// durable is what a crash leaves.
-type durable struct {
-	exists   bool
-	meta     segment.Meta
-	promised block.VolumeEpoch
-	entries  []entry
-	floor    block.LSN
-}
-
-// diskOp is a step of the log, and what is to be done when it is durable.
-type diskOp struct {
-	promise block.VolumeEpoch
-	meta    *segment.Meta
-	entries []entry
-	then    func()
-}
-
-// node is a segment with its daemon and its disk.
+// node is a segment daemon with its disk, on which all its segments share one
+// log.
 type node struct {
 	w    *World
-	me   quorum.Member
-	id   block.SegmentID
+	no   int
+	name block.NodeID
+	zone int
 	slow bool
+	// placed is the disk that the metadata service knows this node by, disk
+	// what it has: when that is lost the node comes back with another one.
+	placed, disk block.DiskID
 
-	disk durable
-	life int // counts crashes: what was under way before is void
+	life        uint32 // counts crashes: what was under way before is void
+	down        bool
+	failed      bool // its disk has reported an error: it answers nothing (S3)
+	asleepUntil time.Duration
+	stallUntil  time.Duration
+	full        int // 1: it says that it is full; 2: it takes no data
+	gone        bool
 
-	// lost in a crash:
-	down     bool
-	core     *segment.Core
-	chain    chain.Chain[entry]
-	path     []entry // all that is visible, settled records included
-	queue    []diskOp
-	flushing bool
-	catching bool
+	replicas []*replica
+	queue    []op
+	inFlight int // of queue, on their way to the disk
 }
 
-func newNode(w *World, me quorum.Member, id block.SegmentID) *node {
-	return &node{w: w, me: me, id: id}
+func newNode(w *World, no int) *node {
+	disk := block.DiskID{15: byte(no + 1)}
+	return &node{w: w, no: no, name: block.NodeID(fmt.Sprintf("n%d", no)), zone: zoneOf(no), placed: disk, disk: disk}
 }
 
-// Join, Leave, Settle and Drop follow the chain's path.
-func (n *node) Join(e chain.Entry[entry])   { n.path = append(n.path, e.Value) }
-func (n *node) Leave(chain.Entry[entry])    { n.path = n.path[:len(n.path)-1] }
-func (n *node) Settle(_ chain.Entry[entry]) {}
-func (n *node) Drop(_ chain.Entry[entry])   {}
-
-func (n *node) apply(es []entry) {
-	for _, e := range es {
-		n.chain.Add(chain.Entry[entry]{LSN: e.lsn, Prev: e.prev, Value: e}, n)
+// zoneOf gives two of the first six nodes to each zone, and the others in turn.
+func zoneOf(no int) int {
+	if no < members {
+		return no / 2
 	}
+	return no % zones
 }
 
-// crash loses what was not flushed, but for a part of it that may be there all
-// the same.
-func (n *node) crash() {
-	if n.down {
-		return
+// awake tells whether the process runs; if not, the event comes when it does.
+func (n *node) awake(e *event) bool {
+	if n.asleepUntil > n.w.now && !n.down {
+		n.w.put(n.asleepUntil, *e)
+		return false
 	}
-	n.down = true
-	n.life++
-	survive := 0
-	if len(n.queue) > 0 {
-		survive = n.w.rng.IntN(len(n.queue) + 1)
-	}
-	for _, op := range n.queue[:survive] {
-		n.persist(op)
-	}
-	n.w.note("segment %d crashes, %d of %d unflushed steps survive", n.me, survive, len(n.queue))
-	n.queue, n.flushing, n.catching = nil, false, false
-	for _, g := range n.w.gateways {
-		g.conns[n.me].cut()
-	}
-	n.w.after(n.w.upTo(2*time.Second), n.restart)
+	return true
 }
 
-// restart makes the daemon again from its disk.
-func (n *node) restart() {
-	n.down = false
-	n.chain, n.path, n.core = chain.Chain[entry]{}, nil, nil
-	if n.disk.exists {
-		n.core = segment.New(n.id, n.disk.meta, n.disk.promised, false)
-		n.apply(n.disk.entries)
-		n.chain.SetFloor(n.disk.floor, n)
-	}
-	n.w.note("segment %d is back at %v, promised %d", n.me, n.chain.SCL(), n.disk.promised)
-}
-
-func (n *node) persist(op diskOp) {
-	n.disk.promised = max(n.disk.promised, op.promise)
-	if op.meta != nil {
-		n.disk.meta, n.disk.exists = *op.meta, true
-	}
-	n.disk.entries = append(n.disk.entries, op.entries...)
-}
-
-// enqueue gives a step its place in the log.
-func (n *node) enqueue(op diskOp) {
-	n.queue = append(n.queue, op)
-	n.flush()
-}
-
-// flush writes all that is queued now; one flush is in flight at a time.
-func (n *node) flush() {
-	if n.flushing || len(n.queue) == 0 {
-		return
-	}
-	n.flushing = true
-	count, life, d := len(n.queue), n.life, n.w.upTo(n.w.faults.Flush)
-	if n.slow {
-		d *= 10
-	}
-	n.w.after(d, func() {
-		if n.life != life {
-			return
-		}
-		batch := n.queue[:count]
-		n.queue = append([]diskOp(nil), n.queue[count:]...)
-		n.flushing = false
-		for _, op := range batch {
-			n.persist(op)
-			n.apply(op.entries)
-		}
-		for _, op := range batch {
-			op.then()
-		}
-		n.flush()
-	})
-}
-
-// receive takes a message of a connection, as segmentd does.
-func (n *node) receive(c *conn, m any) {
-	switch m := m.(type) {
-	case *wire.Join:
-		if n.core == nil {
-			meta := segment.NewMeta(&m.Identity)
-			n.core = segment.New(n.id, meta, m.Epoch, false)
-			n.enqueue(diskOp{promise: m.Epoch, meta: &meta, then: func() {}})
-		}
-		n.admit(c, &m.Identity, m.Progress, nil)
-	case *wire.Ping:
-		n.admit(c, &m.Identity, m.Progress, nil)
-	case *wire.Write:
-		es := make([]entry, len(m.Records))
-		for i, r := range m.Records {
-			es[i] = entry{r.LSN, r.Prev, r.Type, r.Block}
-		}
-		n.admit(c, &m.Identity, m.Progress, es)
-	case *wire.CatchUp:
-		n.catchUp(c, m)
-	case *readMsg:
-		n.read(c, m)
-	}
-}
-
-func (n *node) admit(c *conn, id *wire.Identity, p wire.Progress, es []entry) {
-	if n.core == nil {
-		c.reply(&wire.Refuse{Kind: block.NotFound, Message: "not here"})
-		return
-	}
-	v := n.core.AdmitBare(id, n.disk.promised)
-	if v.Refuse != nil {
-		c.reply(v.Refuse)
-		return
-	}
-	done := func() {
-		n.settled(id.Epoch, p)
-		c.reply(n.answer(id.Epoch, p.Stamp))
-	}
-	if v.Promise == 0 && v.Meta == nil && len(es) == 0 {
-		done()
-		return
-	}
-	n.enqueue(diskOp{promise: v.Promise, meta: v.Meta, entries: es, then: done})
-}
-
-func (n *node) answer(to block.VolumeEpoch, stamp wire.Stamp) any {
-	a, refuse := n.core.Answer(to, segment.Log{SCL: n.chain.SCL(), Floor: n.chain.Floor(), Head: n.chain.Head(), Unlinked: n.chain.Pending(), Member: n.disk.meta.Member}, stamp, n.catching)
-	if refuse != nil {
-		return refuse
-	}
-	return &a
-}
-
-func (n *node) settled(epoch block.VolumeEpoch, p wire.Progress) {
-	f := segment.FloorFor(epoch, p.Floor, n.chain.SCL())
-	if f == 0 {
-		return
-	}
-	if !n.chain.SetFloor(f, n) {
-		n.w.oracle.fail(n.w, "segment %d: floor %v is not on its path %s", n.me, f, n.chain.Describe())
-	}
-	if n.w.rng.IntN(4) == 0 {
-		n.disk.floor = n.chain.Floor() // floors become durable lazily
-	}
-}
-
-// catchUp follows segmentd: pages from the donor's complete chain, first from
-// the SCL, and from the floor if that does not link.
-func (n *node) catchUp(c *conn, m *wire.CatchUp) {
-	if n.core == nil || n.catching {
-		return
-	}
-	if v := n.core.Admit(&m.Identity); v.Refuse != nil {
-		c.reply(v.Refuse)
-		return
-	}
-	n.catching = true
-	n.w.note("segment %d catches up from %v to %v", n.me, n.chain.SCL(), m.UpTo)
-	n.fetch(c, m, n.chain.SCL(), true)
-}
-
-func (n *node) fetch(c *conn, m *wire.CatchUp, after block.LSN, first bool) {
-	life := n.life
-	stop := func() {
-		n.catching = false
-		c.reply(n.answer(m.Epoch, 0))
-	}
-	n.w.after(n.w.upTo(n.w.faults.Delay), func() {
-		if n.life != life {
-			return
-		}
-		page, ok := n.w.donor(m).page(m, after)
-		if !ok || n.core.Promised() != m.Epoch {
-			stop()
-			return
-		}
-		if len(page) == 0 || first && page[0].prev != after {
-			if floor := n.chain.Floor(); first && floor < after {
-				n.fetch(c, m, floor, false)
-				return
-			}
-			stop()
-			return
-		}
-		n.enqueue(diskOp{entries: page, then: func() {
-			last := page[len(page)-1].lsn
-			if last >= m.UpTo {
-				stop()
-				return
-			}
-			n.fetch(c, m, last, false)
-		}})
-	})
-}
-
-// donor finds the node that a catch-up names.
-func (w *World) donor(m *wire.CatchUp) *node {
-	for _, n := range w.segments {
-		if n.id == m.DonorSegment {
-			return n
+func (n *node) replica(id block.SegmentID) *replica {
+	for _, r := range n.replicas {
+		if r.id == id {
+			return r
 		}
 	}
 	return nil
 }
 
-// page is what a donor gives: a few records of its path in (after, upTo].
-func (n *node) page(m *wire.CatchUp, after block.LSN) ([]entry, bool) {
-	if n.down || n.core == nil || n.chain.SCL() < m.UpTo {
-		return nil, false
-	}
-	id := m.Identity
-	id.Segment = n.id
-	if n.core.AdmitFetch(&id) != nil {
-		return nil, false
-	}
-	var out []entry
-	for _, e := range n.path {
-		if e.lsn > after && e.lsn <= m.UpTo && len(out) < 5 {
-			out = append(out, e)
-		}
-	}
-	return out, true
-}
-
-// readMsg is a READ of one block.
-type readMsg struct {
-	id    wire.Identity
-	at    block.LSN
-	block block.Index
-	then  func(block.LSN) // the LSN of the version found, 0 for none
-}
-
-func (n *node) read(c *conn, m *readMsg) {
-	if n.core == nil {
+// receive takes a gateway's message, as segmentd does.
+func (n *node) receive(m *message) {
+	c := m.conn
+	if n.failed {
+		n.refuse(m, &wire.Refuse{Kind: block.Unavailable, Message: "the disk has failed"})
 		return
 	}
-	if r := n.core.AdmitRead(&m.id); r != nil {
-		c.reply(r)
+	r := n.replica(m.id.Segment)
+	if m.sort == msgJoin && (r == nil || r.core == nil) {
+		n.bear(m)
 		return
 	}
-	if m.at > n.chain.SCL() || m.at < n.chain.Floor() {
-		return // Behind or Stale: the reader asks elsewhere
+	if r == nil || r.core == nil {
+		n.refuse(m, &wire.Refuse{Kind: block.NotFound, Message: "not here"})
+		return
 	}
-	for i := len(n.path) - 1; i >= 0; i-- {
-		if e := n.path[i]; e.lsn <= m.at && e.typ == wire.RecordWrite && e.block == m.block {
-			c.reply(func() { m.then(e.lsn) })
-			return
+	before := r.core.Promised()
+	switch m.sort {
+	case msgJoin, msgPing:
+		r.bare(m)
+	case msgWrite:
+		r.write(m)
+	case msgCatchUp:
+		r.catchUp(m)
+	case msgRead:
+		r.read(m)
+	}
+	if now := r.core.Promised(); now < before {
+		n.w.oracle.fail(r.group, "node %d: the promise went back from %d to %d (I2), by a message of gateway %d", n.no, before, now, c.g.epoch)
+	}
+}
+
+// refuse answers that there is no answer.
+func (n *node) refuse(m *message, refusal *wire.Refuse) {
+	if n.w.trace.keep {
+		n.w.note(m.group, "node %d refuses gateway %d: %s", n.no, m.conn.g.epoch, refusal.Message)
+	}
+	sort := msgAck
+	if m.sort == msgRead {
+		sort = msgData
+	}
+	a := n.w.newMessage(sort)
+	a.group, a.id, a.refuse, a.slot, a.gen = m.group, m.id, refusal, m.slot, m.gen
+	m.conn.reply(m.life, a)
+}
+
+// fromPeer takes a message of another node.
+func (n *node) fromPeer(m *message) {
+	switch m.sort {
+	case msgFetch:
+		n.give(m)
+	case msgPage:
+		if n.life == m.life && !n.down {
+			if r := n.replica(m.segment); r != nil {
+				r.takePage(m)
+			}
 		}
 	}
-	c.reply(func() { m.then(0) })
+}
+
+// crash ends the process: what was not flushed is lost, but for a part of what
+// was on its way to the disk.
+func (n *node) crash(downFor time.Duration) {
+	if n.down || n.gone {
+		return
+	}
+	w := n.w
+	n.life++
+	n.down = true
+	survive := 0
+	if n.inFlight > 0 {
+		survive = w.rng.IntN(n.inFlight + 1)
+	}
+	for i := range n.queue[:survive] {
+		n.persist(&n.queue[i])
+	}
+	if w.trace.keep {
+		w.note(nobody, "node %d crashes, %d of %d unflushed steps survive", n.no, survive, len(n.queue))
+	}
+	for i := range n.queue {
+		w.freeRecords(n.queue[i].records)
+	}
+	clear(n.queue)
+	n.queue, n.inFlight = n.queue[:0], 0
+	n.asleepUntil = 0
+	n.cutAll()
+	life := n.life
+	w.after(downFor, func() {
+		if n.life == life && !n.gone {
+			n.restart()
+		}
+	})
+}
+
+// cutAll ends the node's connections; nothing more of them arrives.
+func (n *node) cutAll() {
+	for _, g := range n.w.gateways {
+		if c := g.conns[n.no]; !g.dead {
+			c.cut()
+			c.lateUntil = 0
+		}
+	}
+}
+
+// restart makes the daemon again from its disk.
+func (n *node) restart() {
+	n.down, n.failed = false, false
+	n.obeySoon()
+	for _, r := range n.replicas {
+		r.load()
+	}
+	if n.w.trace.keep {
+		n.w.note(nobody, "node %d is back", n.no)
+	}
 }

@@ -1,145 +1,210 @@
 package sim
 
 import (
-	"container/heap"
 	"fmt"
 	"math/rand/v2"
 	"time"
-
-	"github.com/sextantdisk/sextant/internal/block"
-	"github.com/sextantdisk/sextant/volume/quorum"
 )
-
-// Faults is how unkind the world is. Each run draws its own.
-type Faults struct {
-	Delay       time.Duration // longest way of a message
-	Flush       time.Duration // longest fdatasync
-	BreakEvery  time.Duration // mean time between broken connections; 0 never
-	CrashEvery  time.Duration // mean time between crashes of segments
-	TakeEvery   time.Duration // mean time between takeovers
-	SleepEvery  time.Duration // mean time between gateways falling asleep
-	SleepFor    time.Duration // longest sleep
-	PartEvery   time.Duration // mean time between partitions: a gateway and some segments
-	PartFor     time.Duration // longest partition
-	SlowMembers int           // so many members take ten times as long
-	Blocks      int
-	Hold        time.Duration
-}
-
-// DrawFaults makes a mix of faults for a seed.
-func DrawFaults(rng *rand.Rand) Faults {
-	ms := func(n int) time.Duration { return time.Duration(1+rng.IntN(n)) * time.Millisecond }
-	often := func(n int) time.Duration {
-		if rng.IntN(4) == 0 {
-			return 0
-		}
-		return ms(n)
-	}
-	return Faults{
-		Delay: ms(30), Flush: ms(20), BreakEvery: often(3000), CrashEvery: often(4000),
-		TakeEvery: 200*time.Millisecond + ms(5000), SleepEvery: often(6000), SleepFor: ms(6000),
-		PartEvery: often(1500), PartFor: ms(8000),
-		SlowMembers: rng.IntN(3), Blocks: 1 + rng.IntN(8), Hold: time.Minute,
-	}
-}
 
 // World is one run.
 type World struct {
+	seed   uint64
 	rng    *rand.Rand
 	faults Faults
 	now    time.Duration
-	events eventQueue
-	seq    int
-	// Events counts what happened.
-	Events int
+	events queue
+	seq    uint32
+	calls  []func()
+	free   []int32 // of calls
 
-	segments []*node
+	messages []*message
+	spare    []int32
+	slices   [][]entry
+	payload  []byte // of every record
+
+	nodes    []*node
 	gateways []*gateway
-	config   quorum.Config
-	epoch    block.VolumeEpoch
+	meta     *service
 	oracle   oracle
-	trace    []string
-	keep     bool
+	trace    trace
+	// healed: nothing goes wrong any more.
+	healed  bool
+	quietAt time.Duration        // when clients want nothing more
+	cut     [zones]time.Duration // until when a zone is cut off
+	Count   Count
 }
 
-const members = 6
+// Count is what happened in a run.
+type Count struct {
+	Events, Acks, Reads, Opens, Commits, Failed, Takeovers, CatchUps, Chaos int
+}
+
+// String tells what happened.
+func (c Count) String() string {
+	return fmt.Sprintf("%d events, %d commits, %d acks, %d reads, %d openings of %d takeovers, %d catch-ups, %d writes failed, %d times chaos",
+		c.Events, c.Commits, c.Acks, c.Reads, c.Opens, c.Takeovers, c.CatchUps, c.Failed, c.Chaos)
+}
+
+// Add sums up runs.
+func (c *Count) Add(o Count) {
+	c.Events += o.Events
+	c.Acks += o.Acks
+	c.Reads += o.Reads
+	c.Opens += o.Opens
+	c.Commits += o.Commits
+	c.Failed += o.Failed
+	c.Takeovers += o.Takeovers
+	c.CatchUps += o.CatchUps
+	c.Chaos += o.Chaos
+}
+
+const (
+	zones       = 3
+	members     = 6
+	writeQuorum = 4
+	readQuorum  = 3
+	maxNodes    = 12
+	// healWithin is how long a world that is healed may take until all is
+	// well, in virtual time: leases, held openings and the daemons' patience
+	// with each other need some of it.
+	healWithin = 90 * time.Second
+	// healCheck is how often that is looked at.
+	healCheck = 500 * time.Millisecond
+)
 
 // New makes a world. With keep the trace is remembered, for printing.
 func New(seed uint64, keep bool) *World {
 	rng := rand.New(rand.NewPCG(seed, 7))
-	w := &World{rng: rng, faults: DrawFaults(rng), keep: keep}
-	w.config = quorum.Config{Epoch: 1, Write: 4, Read: 3}
-	set := []quorum.Member{}
+	w := &World{seed: seed, rng: rng, faults: DrawFaults(rng)}
+	w.trace.keep = keep
+	w.payload = make([]byte, w.faults.Payload)
+	w.oracle.init(w)
 	for i := range members {
-		id := block.SegmentID{byte(i + 1)}
-		w.config.Segments = append(w.config.Segments, id)
-		set = append(set, quorum.Member(i))
-		n := newNode(w, quorum.Member(i), id)
-		n.slow = i < w.faults.SlowMembers
-		w.segments = append(w.segments, n)
+		w.nodes = append(w.nodes, newNode(w, i))
 	}
-	w.config.Sets = [][]quorum.Member{set}
-	w.oracle.init()
+	for range rng.IntN(4) {
+		w.nodes = append(w.nodes, newNode(w, len(w.nodes)))
+	}
+	for _, i := range rng.Perm(members)[:w.faults.Slow] {
+		w.nodes[i].slow = true
+	}
+	w.meta = newService(w)
 	w.takeover()
-	w.every(w.faults.TakeEvery, w.takeover)
-	w.every(w.faults.BreakEvery, w.breakOne)
-	w.every(w.faults.CrashEvery, w.crashOne)
-	w.every(w.faults.SleepEvery, w.sleepOne)
-	w.every(w.faults.PartEvery, w.partitionOne)
+	for k := range chaosKinds {
+		w.plan(k)
+	}
 	return w
 }
 
-// Run lets time pass; it ends early at a violation, which it returns.
-func (w *World) Run(until time.Duration) error {
-	for len(w.events) > 0 && w.oracle.violation == nil {
-		e := heap.Pop(&w.events).(event)
-		if e.at > until {
-			break
-		}
-		w.now = e.at
-		w.Events++
-		e.do()
+// Run lets everything go wrong for a while, heals it, and waits until all is
+// well. It returns what was violated.
+func (w *World) Run() error {
+	w.until(w.faults.Run)
+	if w.oracle.violation == nil {
+		w.heal()
+		w.settle()
 	}
 	return w.oracle.violation
 }
 
-// Trace is what happened, if it was kept.
-func (w *World) Trace() []string { return w.trace }
+// until lets time pass; it ends early at a violation.
+func (w *World) until(end time.Duration) {
+	for len(w.events) > 0 && w.oracle.violation == nil && w.events[0].at <= end {
+		e := w.events.pop()
+		w.now = e.at
+		w.Count.Events++
+		w.dispatch(&e)
+	}
+	w.now = max(w.now, end)
+}
 
-func (w *World) note(format string, args ...any) {
-	if w.keep {
-		w.trace = append(w.trace, fmt.Sprintf("%12v  ", w.now)+fmt.Sprintf(format, args...))
+// settle waits until all is well after everything was healed.
+func (w *World) settle() {
+	why := "nothing was looked at"
+	for end := w.now + healWithin; w.now < end && w.oracle.violation == nil; {
+		w.until(w.now + healCheck)
+		if why = w.unwell(); why == "" {
+			return
+		}
+	}
+	w.oracle.fail(nobody, "liveness: %v after everything was healed %s", healWithin, why)
+}
+
+func (w *World) dispatch(e *event) {
+	switch e.kind {
+	case evArrive:
+		w.arrive(e, w.messages[e.a])
+	case evFlushed:
+		if n := w.nodes[e.a]; n.awake(e) {
+			n.flushed(uint32(e.b))
+		}
+	case evCall:
+		f := w.calls[e.a]
+		w.calls[e.a] = nil
+		w.free = append(w.free, e.a)
+		f()
+	default:
+		g := w.gateways[e.a]
+		if g.dead {
+			return
+		}
+		if g.asleepUntil > w.now {
+			w.put(g.asleepUntil, *e)
+			return
+		}
+		g.happens(e)
 	}
 }
 
-// event is something that will happen.
-type event struct {
-	at  time.Duration
-	seq int // ties happen in the order in which they were planned
-	do  func()
+// arrive brings a message to whom it is for. A process that stands still finds
+// it later.
+func (w *World) arrive(e *event, m *message) {
+	switch {
+	case m.conn == nil:
+		if m.to.awake(e) {
+			m.to.fromPeer(m)
+			w.freeMessage(m)
+		}
+		return
+	case m.sort < fromNodes:
+		if !m.conn.n.awake(e) {
+			return
+		}
+		if m.conn.alive(m.life) && !m.conn.n.down {
+			m.conn.n.receive(m)
+		}
+	default:
+		g := m.conn.g
+		if g.asleepUntil > w.now && !g.dead {
+			w.put(g.asleepUntil, *e)
+			return
+		}
+		if !g.dead && m.conn.life == m.life {
+			g.receive(m)
+		}
+	}
+	w.freeMessage(m)
 }
 
-type eventQueue []event
-
-func (q eventQueue) Len() int { return len(q) }
-func (q eventQueue) Less(i, j int) bool {
-	return q[i].at < q[j].at || q[i].at == q[j].at && q[i].seq < q[j].seq
-}
-func (q eventQueue) Swap(i, j int) { q[i], q[j] = q[j], q[i] }
-func (q *eventQueue) Push(x any)   { *q = append(*q, x.(event)) }
-func (q *eventQueue) Pop() any {
-	old := *q
-	e := old[len(old)-1]
-	*q = old[:len(old)-1]
-	return e
-}
-
-func (w *World) at(t time.Duration, do func()) {
+// put plans an event.
+func (w *World) put(at time.Duration, e event) {
 	w.seq++
-	heap.Push(&w.events, event{at: max(t, w.now), seq: w.seq, do: do})
+	e.at, e.seq = max(at, w.now), w.seq
+	w.events.push(e)
 }
 
-func (w *World) after(d time.Duration, do func()) { w.at(w.now+d, do) }
+// after does something later. It is for what is rare.
+func (w *World) after(d time.Duration, do func()) {
+	var i int32
+	if k := len(w.free) - 1; k >= 0 {
+		i, w.free = w.free[k], w.free[:k]
+		w.calls[i] = do
+	} else {
+		i = int32(len(w.calls))
+		w.calls = append(w.calls, do)
+	}
+	w.put(w.now+d, event{kind: evCall, a: i})
+}
 
 // upTo is a random time of at most d.
 func (w *World) upTo(d time.Duration) time.Duration {
@@ -149,60 +214,56 @@ func (w *World) upTo(d time.Duration) time.Duration {
 	return time.Duration(w.rng.Int64N(int64(d)))
 }
 
-// every does something at random times with this mean.
-func (w *World) every(mean time.Duration, do func()) {
-	if mean == 0 {
-		return
+// delay is how long something takes whose usual time is at most d.
+func (w *World) delay(d time.Duration, slow bool) time.Duration {
+	t := w.upTo(d)
+	if slow {
+		t *= 10
 	}
-	w.after(w.upTo(2*mean), func() {
-		do()
-		w.every(mean, do)
-	})
+	if w.faults.Late != 0 && w.rng.IntN(w.faults.Late) == 0 {
+		t *= 10
+	}
+	return t
 }
 
-func (w *World) breakOne() {
-	g := w.gateways[w.rng.IntN(len(w.gateways))]
-	g.conns[w.rng.IntN(members)].cut()
+// oneIn is true once in n times; never for 0.
+func (w *World) oneIn(n int) bool { return n != 0 && w.rng.IntN(n) == 0 }
+
+// near tells whether what is in two zones can speak.
+func (w *World) near(a, b int) bool {
+	return a == b || w.cut[a] <= w.now && w.cut[b] <= w.now
 }
 
-// partitionOne keeps a gateway and a random set of segments apart.
-func (w *World) partitionOne() {
-	g := w.gateways[w.rng.IntN(len(w.gateways))]
-	until := w.now + w.upTo(w.faults.PartFor)
-	which := w.rng.IntN(1 << members)
-	w.note("gateway %d and segments %06b are apart until %v", g.epoch, which, until)
-	for i, c := range g.conns {
-		if which&(1<<i) != 0 {
-			c.apartUntil = max(c.apartUntil, until)
-			c.cut()
+const nobody = -1
+
+// trace is what happened, if it is kept.
+type trace struct {
+	keep  bool
+	lines []line
+}
+
+type line struct {
+	group int
+	text  string
+}
+
+// note remembers something about a group, or about nobody in particular. Whoever
+// calls it asks trace.keep before, so that runs that keep nothing pay nothing.
+func (w *World) note(group int, format string, args ...any) {
+	w.trace.lines = append(w.trace.lines, line{group, fmt.Sprintf("%12v  ", w.now) + fmt.Sprintf(format, args...)})
+}
+
+// Trace is the last n things that happened to the group in question, oldest
+// first.
+func (w *World) Trace(n int) (lines []string) {
+	all := w.trace.lines
+	for i := len(all) - 1; i >= 0 && len(lines) < n; i-- {
+		if g := all[i].group; g == nobody || w.oracle.group == nobody || g == w.oracle.group {
+			lines = append(lines, all[i].text)
 		}
 	}
-}
-
-func (w *World) crashOne() { w.segments[w.rng.IntN(members)].crash() }
-
-func (w *World) sleepOne() {
-	g := w.gateways[w.rng.IntN(len(w.gateways))]
-	g.asleepUntil = max(g.asleepUntil, w.now+w.upTo(w.faults.SleepFor))
-	w.note("gateway %d sleeps until %v", g.epoch, g.asleepUntil)
-}
-
-// takeover opens the volume with a new gateway; the old ones are not told.
-func (w *World) takeover() {
-	if len(w.gateways) > 0 && w.rng.IntN(4) == 0 {
-		w.gateways[len(w.gateways)-1].kill()
+	for i, j := 0, len(lines)-1; i < j; i, j = i+1, j-1 {
+		lines[i], lines[j] = lines[j], lines[i]
 	}
-	if len(w.gateways) > 4 {
-		w.gateways[0].kill()
-		w.gateways = w.gateways[1:]
-	}
-	w.epoch++
-	g := newGateway(w, w.epoch)
-	w.gateways = append(w.gateways, g)
-	if w.faults.PartEvery != 0 && w.rng.IntN(2) == 0 { // it does not reach all from the start
-		for range w.rng.IntN(3) {
-			g.conns[w.rng.IntN(members)].apartUntil = w.now + w.upTo(w.faults.PartFor)
-		}
-	}
-	g.open()
+	return lines
 }

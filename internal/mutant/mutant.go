@@ -1,5 +1,7 @@
 package mutant
 
+import "slices"
+
 // Mutant names a rule that can be broken.
 type Mutant string
 
@@ -16,10 +18,66 @@ const (
 	CheckpointInParts      Mutant = "checkpoint-in-parts"      // a checkpoint's position is not that of its contents
 )
 
-// All lists the mutants.
-func All() []Mutant {
+// The protocol's mutants, hunted by the simulator.
+const (
+	SmallWriteQuorum Mutant = "small-write-quorum" // one copy less counts as a write quorum
+	LowestSCL        Mutant = "lowest-scl"         // recovery takes the lowest SCL of a read quorum
+	NoPromise        Mutant = "no-promise"         // a segment listens to whoever spoke last
+	VolatilePromise  Mutant = "volatile-promise"   // a promise is forgotten in a crash
+	AckBeforeSync    Mutant = "ack-before-sync"    // a segment acknowledges what is not on disk
+	AckArrived       Mutant = "ack-arrived"        // it acknowledges the highest record that arrived
+	FenceOvertakes   Mutant = "fence-overtakes"    // a fence is answered before what was admitted before it is durable
+	RejoinEmpty      Mutant = "rejoin-empty"       // a segment comes back empty under its old id
+	ServeEarly       Mutant = "serve-early"        // a gateway serves before EPOCH_OPEN is on a write quorum
+	TearMisread      Mutant = "tear-misread"       // a lost part of the log is taken for a torn tail
+	DamagedCounts    Mutant = "damaged-counts"     // a damaged member counts for data
+	DamageForgotten  Mutant = "damage-forgotten"   // a damaged segment is well again before it has caught up
+	HighestChild     Mutant = "highest-child"      // the chain goes on with the highest child, not to the highest end
+	GiveToAnybody    Mutant = "give-to-anybody"    // records go to peers of other promises
+	TakeAfterFence   Mutant = "take-after-fence"   // records are taken from peers after a fence
+	NoReadLease      Mutant = "no-read-lease"      // a gateway reads without a lease
+	NoLeaseWait      Mutant = "no-lease-wait"      // a new gateway does not wait for the former one's lease
+	NoDrift          Mutant = "no-drift"           // it waits as if clocks ran alike
+	EmptyUnasked     Mutant = "empty-unasked"      // what is not placed is empty, without a lease
+	NoEmptyWait      Mutant = "no-empty-wait"      // who places a group does not wait for those who take it for empty
+	NoDepartedWait   Mutant = "no-departed-wait"   // nor for those who read from segments that left
+	FloorOverReads   Mutant = "floor-over-reads"   // the floor passes reads that are under way
+	OldSetOnly       Mutant = "old-set-only"       // while segments change the old set alone acknowledges
+	UnhydratedCounts Mutant = "unhydrated-counts"  // a new segment counts for data before it has any
+	FinishEarly      Mutant = "finish-early"       // the new set stays alone before it has everything up to P*
+	InstallUnasked   Mutant = "install-unasked"    // P* is taken before the old set has installed the change
+	OldMembers       Mutant = "old-members"        // a segment listens to writers with an older configuration
+	ChangeInRecovery Mutant = "change-in-recovery" // segments change while a volume is being opened
+	BornUnasked      Mutant = "born-unasked"       // a segment is made for whoever asks
+	AnnulledStays    Mutant = "annulled-stays"     // what was annulled stays visible
+)
+
+// OfLogStore lists the mutants that the log store's crash tests hunt.
+func OfLogStore() []Mutant {
 	return []Mutant{
 		NoSync, TwoFlushes, SumWithoutOffset, AppendAfterTear, BlindRelocation, StaleFrame,
 		VictimBeforeCheckpoint, CheckpointInParts,
 	}
 }
+
+// OfProtocol lists the mutants that the simulator hunts.
+func OfProtocol() []Mutant {
+	return []Mutant{
+		SmallWriteQuorum, LowestSCL, NoPromise, VolatilePromise, AckBeforeSync, AckArrived, FenceOvertakes,
+		RejoinEmpty, ServeEarly, TearMisread, DamagedCounts, DamageForgotten, HighestChild, AnnulledStays,
+		NoReadLease, NoLeaseWait, NoDrift, EmptyUnasked, NoEmptyWait, NoDepartedWait, FloorOverReads,
+		OldSetOnly, FinishEarly,
+	}
+}
+
+// Covered lists the mutants of rules that a second rule covers, so that no world
+// is harmed when one of the two is broken: the tests of the rule itself hunt
+// them.
+func Covered() []Mutant {
+	return []Mutant{
+		GiveToAnybody, TakeAfterFence, UnhydratedCounts, InstallUnasked, OldMembers, ChangeInRecovery, BornUnasked,
+	}
+}
+
+// All lists the mutants.
+func All() []Mutant { return slices.Concat(OfLogStore(), OfProtocol(), Covered()) }

@@ -5,6 +5,7 @@ import (
 	"slices"
 
 	"github.com/sextantdisk/sextant/internal/block"
+	"github.com/sextantdisk/sextant/internal/mutant"
 )
 
 // Entry is a record as far as linking goes.
@@ -256,9 +257,26 @@ func (c *Chain[T]) link(e Entry[T], ev Events[T]) {
 		}
 		delete(c.waiting, e.LSN)
 	}
-	if top > c.SCL() {
+	if c.counts(top) {
 		c.adopt(top, ev)
 	}
+}
+
+// counts tells whether the branch of top, which is complete, is to become the
+// path: the highest end counts.
+func (c *Chain[T]) counts(top block.LSN) bool {
+	if !mutant.On(mutant.HighestChild) {
+		return top > c.SCL()
+	}
+	first := c.branches[top]
+	for e, ok := c.branches[first.Prev]; ok; e, ok = c.branches[first.Prev] {
+		first = e
+	}
+	i, ok := c.find(first.Prev)
+	if ok {
+		i++
+	}
+	return i == len(c.Path()) || first.LSN > c.Path()[i].LSN
 }
 
 // adopt makes top, which is in branches, the end of the path.
@@ -278,7 +296,9 @@ func (c *Chain[T]) adopt(top block.LSN, ev Events[T]) {
 		last := c.path[len(c.path)-1]
 		c.path = c.path[:len(c.path)-1]
 		c.branches[last.LSN] = last
-		ev.Leave(last)
+		if !mutant.On(mutant.AnnulledStays) {
+			ev.Leave(last)
+		}
 	}
 	slices.Reverse(add)
 	for _, e := range add {

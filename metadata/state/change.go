@@ -4,6 +4,7 @@ import (
 	"slices"
 
 	"github.com/sextantdisk/sextant/internal/block"
+	"github.com/sextantdisk/sextant/internal/mutant"
 	"github.com/sextantdisk/sextant/metadata"
 	pb "github.com/sextantdisk/sextant/metadata/metadatapb"
 )
@@ -43,7 +44,7 @@ func (s *State) groupToChange(c *pb.GroupChange) (*volume, *group, error) {
 	if e := block.VolumeEpoch(c.GetEpoch()); e != v.epoch {
 		return nil, nil, block.Errorf(block.Stale, "volume %s is at epoch %d, the change quotes %d: another gateway has opened it", v.name, v.epoch, e)
 	}
-	if v.open == metadata.Recovering {
+	if v.open == metadata.Recovering && !mutant.On(mutant.ChangeInRecovery) {
 		return nil, nil, block.Errorf(block.Unavailable, "volume %s is being opened: its groups do not change before that is done; try again", v.name)
 	}
 	index := block.PGIndex(c.GetPg())

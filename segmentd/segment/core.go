@@ -4,6 +4,7 @@ import (
 	"fmt"
 
 	"github.com/sextantdisk/sextant/internal/block"
+	"github.com/sextantdisk/sextant/internal/mutant"
 	"github.com/sextantdisk/sextant/wire"
 )
 
@@ -24,6 +25,9 @@ type Core struct {
 
 // New makes the Core of a segment as the log knows it after opening.
 func New(id block.SegmentID, meta Meta, promised block.VolumeEpoch, damaged bool) *Core {
+	if mutant.On(mutant.TearMisread) {
+		damaged = false
+	}
 	return &Core{id: id, meta: meta, promised: promised, damaged: damaged || meta.Doubtful, unsure: damaged}
 }
 
@@ -56,9 +60,11 @@ func (c *Core) Admit(id *wire.Identity) Verdict {
 		return Verdict{Refuse: v}
 	}
 	var v Verdict
-	if id.Epoch > c.promised {
+	if id.Epoch > c.promised || mutant.On(mutant.NoPromise) {
 		c.promised = id.Epoch
-		v.Promise = id.Epoch
+		if !mutant.On(mutant.VolatilePromise) {
+			v.Promise = id.Epoch
+		}
 	}
 	if id.Member > c.meta.Member {
 		c.meta.Member = id.Member
@@ -75,8 +81,11 @@ func (c *Core) Admit(id *wire.Identity) Verdict {
 // for it, whoever made it (R2).
 func (c *Core) AdmitBare(id *wire.Identity, durable block.VolumeEpoch) Verdict {
 	v := c.Admit(id)
-	if v.Refuse == nil && v.Promise == 0 && durable < id.Epoch {
+	if v.Refuse == nil && durable < id.Epoch && !mutant.On(mutant.VolatilePromise) {
 		v.Promise = id.Epoch
+	}
+	if mutant.On(mutant.FenceOvertakes) {
+		v.Promise = 0
 	}
 	return v
 }
@@ -99,11 +108,17 @@ func (c *Core) AdmitFetch(id *wire.Identity) *wire.Refuse {
 	if v := c.check(id); v != nil {
 		return v
 	}
-	if id.Epoch != c.promised || c.damaged {
+	if id.Epoch != c.promised && !mutant.On(mutant.GiveToAnybody) || c.damaged {
 		return c.refuse(block.Unavailable, "segment %v cannot give records: it has promised epoch %d, the peer %d; damaged: %v",
 			c.id, c.promised, id.Epoch, c.damaged)
 	}
 	return nil
+}
+
+// Takes tells whether records that a peer gave under an epoch may be logged
+// now: not after a fence (trap T4).
+func (c *Core) Takes(epoch block.VolumeEpoch) bool {
+	return c.promised == epoch || mutant.On(mutant.TakeAfterFence)
 }
 
 // check is what all messages must meet: the right place (R1), no lower epoch
@@ -115,9 +130,9 @@ func (c *Core) check(id *wire.Identity) *wire.Refuse {
 			c.id, c.meta.Cluster, c.meta.Volume, c.meta.PG, id.Segment, id.Cluster, id.Volume, id.PG)
 	case c.unsure:
 		return c.refuse(block.Unavailable, "segment %v lost a part of its log and waits to learn the volume's epoch from the metadata service", c.id)
-	case id.Epoch < c.promised:
+	case id.Epoch < c.promised && !mutant.On(mutant.NoPromise):
 		return c.fenced(id.Epoch)
-	case id.Member < c.meta.Member:
+	case id.Member < c.meta.Member && !mutant.On(mutant.OldMembers):
 		return c.refuse(block.Stale, "segment %v knows membership epoch %d, the message quotes %d", c.id, c.meta.Member, id.Member)
 	}
 	return nil
@@ -156,6 +171,10 @@ func (c *Core) Reassure(current block.VolumeEpoch) block.VolumeEpoch {
 // has asked anew where the segment stands. A Join tells nothing committed: at
 // that time the writer has not been answered yet.
 func (c *Core) Complete(epoch block.VolumeEpoch, committed, scl block.LSN) bool {
+	if c.damaged && mutant.On(mutant.DamageForgotten) {
+		c.damaged, c.meta.Doubtful = false, false
+		return true
+	}
 	if !c.damaged || c.unsure || epoch != c.promised || committed.Epoch() != epoch || scl < committed {
 		return false
 	}
@@ -182,10 +201,10 @@ type Log struct {
 // its place behind what it wrote, and counts it; it must not count it itself
 // (trap T4).
 func (c *Core) Answer(to block.VolumeEpoch, log Log, stamp wire.Stamp, catchingUp bool) (wire.Ack, *wire.Refuse) {
-	if to < c.promised {
+	if to < c.promised && !mutant.On(mutant.FenceOvertakes) {
 		return wire.Ack{}, c.fenced(to)
 	}
-	return wire.Ack{
+	a := wire.Ack{
 		Identity: wire.Identity{
 			Cluster: c.meta.Cluster, Volume: c.meta.Volume, Segment: c.id, PG: c.meta.PG,
 			Epoch: c.promised, Member: log.Member,
@@ -199,7 +218,14 @@ func (c *Core) Answer(to block.VolumeEpoch, log Log, stamp wire.Stamp, catchingU
 		Damaged:    c.damaged,
 		CatchingUp: catchingUp,
 		Full:       log.Full,
-	}, nil
+	}
+	if mutant.On(mutant.FenceOvertakes) {
+		a.Epoch = to
+	}
+	if mutant.On(mutant.AckArrived) {
+		a.SCL = log.Head
+	}
+	return a, nil
 }
 
 // FloorFor is how far the floor may be moved: to what the writer says (R13),

@@ -2,6 +2,7 @@ package pg
 
 import (
 	"github.com/sextantdisk/sextant/internal/block"
+	"github.com/sextantdisk/sextant/internal/mutant"
 	"github.com/sextantdisk/sextant/volume/quorum"
 	"github.com/sextantdisk/sextant/wire"
 )
@@ -46,6 +47,9 @@ func (m *Machine) tryRecover(now Time) {
 	m.tail = point
 	m.append(now, &Record{Record: wire.Record{Type: wire.RecordOpen}})
 	m.open = m.tail
+	if mutant.On(mutant.ServeEarly) {
+		m.opened(now)
+	}
 	for i := range m.members {
 		if mb := &m.members[i]; mb.state == Streaming {
 			a := wire.Ack{SCL: mb.scl}
@@ -135,12 +139,18 @@ func (m *Machine) hold(now Time) {
 	if m.point == 0 {
 		m.apartUntil = max(m.apartUntil, m.cfg.UnopenedUntil)
 	}
-	if m.cfg.Departed && !m.cfg.Clean {
+	if mutant.On(mutant.NoEmptyWait) {
+		m.apartUntil = 0
+	}
+	if m.cfg.Departed && !m.cfg.Clean && !mutant.On(mutant.NoDepartedWait) {
 		m.apartUntil = max(m.apartUntil, now+quorum.LeaseWait)
 	}
-	until := m.apartUntil
-	if !m.cfg.Clean && !m.cfg.Fresh && !m.cfg.Quorum.All(m.fenced) {
-		until = max(until, now+quorum.LeaseWait)
+	until, wait := m.apartUntil, quorum.LeaseWait
+	if mutant.On(mutant.NoDrift) {
+		wait = quorum.LeaseTerm
+	}
+	if !m.cfg.Clean && !m.cfg.Fresh && !m.cfg.Quorum.All(m.fenced) && !mutant.On(mutant.NoLeaseWait) {
+		until = max(until, now+wait)
 	}
 	if now < until {
 		m.holdUntil = until

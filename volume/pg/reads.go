@@ -2,6 +2,7 @@ package pg
 
 import (
 	"github.com/sextantdisk/sextant/internal/block"
+	"github.com/sextantdisk/sextant/internal/mutant"
 	"github.com/sextantdisk/sextant/volume/quorum"
 )
 
@@ -40,7 +41,7 @@ func (p *readPoints) remove(at block.LSN) {
 
 // floor is the PGMRPL: no read below it is under way or will come (R13).
 func (m *Machine) floor() block.LSN {
-	if len(m.reads.points) > 0 {
+	if len(m.reads.points) > 0 && !mutant.On(mutant.FloorOverReads) {
 		return min(m.reads.points[0].at, m.committed)
 	}
 	return m.committed
@@ -94,7 +95,7 @@ func (m *Machine) MayReturn(now, confirmed Time) bool {
 	if m.phase != Open {
 		return false
 	}
-	return now < confirmed+quorum.LeaseTerm ||
+	return mutant.On(mutant.NoReadLease) || quorum.Confirmed(now, confirmed) ||
 		now < m.cfg.Quorum.LeaseUntil(func(i quorum.Member) Time { return m.members[i].heard })
 }
 

@@ -4,6 +4,7 @@ import (
 	"slices"
 
 	"github.com/sextantdisk/sextant/internal/block"
+	"github.com/sextantdisk/sextant/internal/mutant"
 )
 
 // Decided is a configuration as the metadata service gives it: who is in it by
@@ -112,7 +113,7 @@ func (c *Config) Joining() (v Votes) {
 // any more: of that set so many have installed the epoch of this configuration,
 // and refuse lower ones, that the others are no write quorum (R26).
 func (c *Config) OldSettled(installed Votes) bool {
-	return len(c.Sets[0])-installed.of(c.Sets[0]) < c.Write
+	return len(c.Sets[0])-installed.of(c.Sets[0]) < c.Write || mutant.On(mutant.InstallUnasked)
 }
 
 // SyncPoint is P* of rule R26: the highest SCL among the members of the old set
@@ -133,7 +134,7 @@ func (c *Config) SyncPoint(installed Votes, scl func(Member) block.LSN) (p block
 func (c *Config) Caught(p block.LSN, scl func(Member) block.LSN) bool {
 	joining := c.Joining()
 	for _, m := range c.Sets[1] {
-		if joining.Has(m) && scl(m) < p {
+		if joining.Has(m) && scl(m) < p && !mutant.On(mutant.FinishEarly) {
 			return false
 		}
 	}
@@ -144,5 +145,5 @@ func (c *Config) Caught(p block.LSN, scl func(Member) block.LSN) bool {
 // write quorum of it has everything up to p, and all that join are marked
 // hydrated.
 func (c *Config) MayFinish(p block.LSN, scl func(Member) block.LSN) bool {
-	return len(c.Unhydrated) == 0 && c.Caught(p, scl) && nth(c.Sets[1], c.Write, scl) >= p
+	return len(c.Unhydrated) == 0 && c.Caught(p, scl) && (nth(c.Sets[1], c.Write, scl) >= p || mutant.On(mutant.FinishEarly))
 }

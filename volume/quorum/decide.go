@@ -4,6 +4,7 @@ import (
 	"time"
 
 	"github.com/sextantdisk/sextant/internal/block"
+	"github.com/sextantdisk/sextant/internal/mutant"
 )
 
 // nth is the n-th largest (from 1) of value over the set. Sets are small; a
@@ -27,9 +28,16 @@ func nth[T ~uint64 | ~int64](set []Member, n int, value func(Member) T) T {
 // over the sets, of the write-quorum-th largest SCL. Cumulative SCLs are
 // counted, never single records (trap T3).
 func (c *Config) Committed(scl func(Member) block.LSN) block.LSN {
-	lowest := block.LSN(1<<64 - 1)
-	for _, set := range c.Sets {
-		lowest = min(lowest, nth(set, c.Write, scl))
+	lowest, k := block.LSN(1<<64-1), c.Write
+	if mutant.On(mutant.SmallWriteQuorum) {
+		k--
+	}
+	sets := c.Sets
+	if mutant.On(mutant.OldSetOnly) {
+		sets = sets[:1]
+	}
+	for _, set := range sets {
+		lowest = min(lowest, nth(set, k, scl))
 	}
 	return lowest
 }
@@ -59,12 +67,16 @@ func (c *Config) Recover(answers []Answer) (point block.LSN, donors Votes, ok bo
 	var fenced, data Votes
 	for _, a := range answers {
 		fenced = fenced.Add(a.Member)
-		if a.Damaged || c.Unhydrated[a.Member] {
+		if a.Damaged && !mutant.On(mutant.DamagedCounts) || c.Unhydrated[a.Member] && !mutant.On(mutant.UnhydratedCounts) {
 			continue
 		}
 		data = data.Add(a.Member)
+		better := a.SCL > point
+		if mutant.On(mutant.LowestSCL) {
+			better = a.SCL < point
+		}
 		switch {
-		case donors == 0 || a.SCL > point:
+		case donors == 0 || better:
 			point, donors = a.SCL, Votes(0).Add(a.Member)
 		case a.SCL == point:
 			donors = donors.Add(a.Member)
@@ -85,6 +97,35 @@ const (
 	// writes, unless all members are fenced: the term and 10 % of drift.
 	LeaseWait = LeaseTerm + LeaseTerm/10
 )
+
+// Confirmed tells whether the metadata service's word that an epoch is the
+// newest still holds, given in answer to something sent at that time: it is a
+// lease for reads (docs/adr/0002), and for taking what is not placed for empty
+// (docs/adr/0003).
+func Confirmed(now, sent time.Duration) bool {
+	return now < sent+LeaseTerm || mutant.On(mutant.EmptyUnasked)
+}
+
+// EmptyWaits tells until when a former gateway may take a group that was placed
+// in epoch born for empty, and the same if nobody has opened the group, as the
+// writer of an epoch sees it.
+//
+// Not to know a group, a gateway must have opened the volume before the group was
+// placed, so its epoch is at most born. If it is lower, it was confirmed last
+// before born began. If it is born, it has placed the group itself, without
+// hearing that this was done: then it has not opened the group either, and was
+// confirmed last before born+1 began. A lease that was confirmed before this
+// epoch began is over at thisOver, one from before the last epoch began at
+// lastOver.
+func EmptyWaits(born, epoch block.VolumeEpoch, thisOver, lastOver time.Duration) (empty, unopened time.Duration) {
+	switch born {
+	case epoch:
+		return thisOver, thisOver
+	case epoch - 1:
+		return lastOver, thisOver
+	}
+	return lastOver, lastOver
+}
 
 // LeaseUntil is when the read lease ends (rule R14): sent gives, for each
 // member, when the newest message that it answered was sent. A successor's

@@ -1,6 +1,6 @@
 // Command hunt runs the tests once with each rule broken (package mutant), and
 // fails if a mutant survives. It prints a line for each: who killed it, after
-// how many crashes of which seed, and how long that took.
+// how many crashes or worlds of which seed, and how long that took.
 //
 //	go run ./internal/mutant/hunt [mutant ...]
 package main
@@ -14,36 +14,65 @@ import (
 	"path/filepath"
 	"regexp"
 	"slices"
+	"strings"
 	"time"
 
 	"github.com/sextantdisk/sextant/internal/mutant"
 )
 
-// prey is a mutant and the tests that hunt it, in this order: the first round
-// that fails has killed it.
+// prey is a mutant and those who hunt it, in this order: the first round that
+// fails has killed it.
 type prey struct {
 	mutant mutant.Mutant
-	pkg    string // relative to the module
-	rounds [][]string
+	rounds []hunter
 }
 
-// crashes are the log store's crash tests, suite is all its other tests.
+// hunter is a package, relative to the module, and which of its tests run.
+type hunter struct {
+	pkg  string
+	args []string
+}
+
 var (
-	crashes = []string{"-test.run", "^TestCrash(EverySubset|Random)$", "-crash.time", "8s"}
-	suite   = []string{"-test.skip", "^(TestCrash(EverySubset|Random)|TestAllOnExt4)$"}
+	// crashes are the log store's crash tests, suite is all its other tests.
+	crashes = hunter{"logstore", []string{"-test.run", "^TestCrash(EverySubset|Random)$", "-crash.time", "8s"}}
+	suite   = hunter{"logstore", []string{"-test.skip", "^(TestCrash(EverySubset|Random)|TestAllOnExt4)$"}}
+	// worlds are the simulator's, always the same ones, so that the number of
+	// the one that kills can be compared.
+	worlds = hunter{"integration/sim", []string{"-test.run", "^TestProtocol$", "-sim.first", "1", "-sim.n", "6000"}}
+	// own are the tests of the rules that a second one covers (mutant.Covered).
+	own = map[mutant.Mutant]hunter{
+		mutant.GiveToAnybody:    {"segmentd/segment", nil},
+		mutant.TakeAfterFence:   {"segmentd", rules},
+		mutant.BornUnasked:      {"segmentd", rules},
+		mutant.OldMembers:       {"segmentd/segment", nil},
+		mutant.UnhydratedCounts: {"volume/quorum", nil},
+		mutant.InstallUnasked:   {"volume/quorum", nil},
+		mutant.ChangeInRecovery: {"metadata/state", nil},
+	}
+	rules = []string{"-test.run", "^TestR2"}
 )
 
 // preys has a line for each mutant.
 func preys() (all []prey) {
-	for _, m := range mutant.All() {
-		all = append(all, prey{mutant: m, pkg: "logstore", rounds: [][]string{crashes, suite}})
+	for _, m := range mutant.OfLogStore() {
+		all = append(all, prey{m, []hunter{crashes, suite}})
+	}
+	for _, m := range mutant.OfProtocol() {
+		all = append(all, prey{m, []hunter{worlds}})
+	}
+	for _, m := range mutant.Covered() {
+		all = append(all, prey{m, []hunter{own[m]}})
 	}
 	return all
 }
 
-// sane is what must pass with the mutants built in and none of them alive.
+// sane is what must pass with the mutants built in and none of them alive; of
+// packages that are not named here all tests must.
 var sane = map[string][]string{
-	"logstore": {"-test.run", "^TestCrash", "-crash.time", "1s"},
+	"logstore":        {"-test.run", "^TestCrash", "-crash.time", "1s"},
+	"integration/sim": {"-test.run", "^TestProtocol$", "-sim.first", "1", "-sim.n", "100"},
+	"segmentd":        rules,
 }
 
 // roundMax bounds one round; a hunt that takes longer shows nothing.
@@ -68,12 +97,14 @@ func hunt(only []string) error {
 		if len(only) > 0 && !slices.Contains(only, string(p.mutant)) {
 			continue
 		}
-		if built[p.pkg] == "" {
-			if built[p.pkg], err = build(dir, p.pkg); err != nil {
-				return err
+		for _, h := range p.rounds {
+			if built[h.pkg] == "" {
+				if built[h.pkg], err = build(dir, h.pkg); err != nil {
+					return err
+				}
 			}
 		}
-		died, err := p.run(built[p.pkg])
+		died, err := p.run(built)
 		if err != nil {
 			return err
 		}
@@ -90,7 +121,7 @@ func hunt(only []string) error {
 // build compiles a package's tests with the mutants, and sees to it that they
 // pass while none is alive.
 func build(dir, pkg string) (string, error) {
-	binary := filepath.Join(dir, filepath.Base(pkg)+".test")
+	binary := filepath.Join(dir, strings.ReplaceAll(pkg, "/", "_")+".test")
 	out, err := exec.Command("go", "test", "-c", "-tags", "mutants", "-o", binary, "./"+pkg).CombinedOutput()
 	if err != nil {
 		return "", fmt.Errorf("building the tests of %s: %w\n%s", pkg, err, out)
@@ -102,10 +133,10 @@ func build(dir, pkg string) (string, error) {
 }
 
 // run hunts one mutant and prints what became of it.
-func (p *prey) run(binary string) (died bool, err error) {
+func (p *prey) run(built map[string]string) (died bool, err error) {
 	start := time.Now()
-	for _, args := range p.rounds {
-		out, died, err := round(binary, p.pkg, p.mutant, args)
+	for _, h := range p.rounds {
+		out, died, err := round(built[h.pkg], h.pkg, p.mutant, h.args)
 		if err != nil {
 			return false, fmt.Errorf("mutant %s: %w\n%s", p.mutant, err, out)
 		}
@@ -142,16 +173,16 @@ var (
 	// killed tells a test that failed from a program that could not run.
 	killed  = regexp.MustCompile(`(?m)^\s*--- FAIL: |invariant violated|^panic: `)
 	failure = regexp.MustCompile(`(?m)^\s*--- FAIL: (\S+)`)
-	crash   = regexp.MustCompile(`seed \d+, crash \d+`)
+	where   = regexp.MustCompile(`seed \d+, (crash \d+|world \d+: at .*)`)
 )
 
-// killer says in a few words who noticed.
+// killer says in a few words who noticed, and what.
 func killer(out []byte) string {
 	who := "a panic"
 	if all := failure.FindAllSubmatch(out, -1); len(all) > 0 {
 		who = string(all[len(all)-1][1])
 	}
-	if at := crash.Find(out); at != nil {
+	if at := where.Find(out); at != nil {
 		who += ", " + string(at)
 	}
 	return who
