@@ -21,7 +21,7 @@ var contract = map[string][]string{
 	"volume resize": {"size", "metadata", "output"}, "volume delete": {"metadata", "output"},
 	"node list": {"metadata", "output"}, "node scrub": {"metadata", "output"}, "node show": {"metadata", "output"}, "node drain": {"metadata", "output"},
 	"node activate": {"metadata", "output"}, "node remove": {"metadata", "output"},
-	"pg list": {"metadata", "output"}, "pg show": {"metadata", "output"}, "pg replace": {"cancel", "metadata", "output", "segment", "to", "wait"},
+	"pg list": {"metadata", "output"}, "pg show": {"metadata", "output", "digest"}, "pg replace": {"cancel", "metadata", "output", "segment", "to", "wait"},
 	"status":      {"metadata", "output"},
 	"inspect log": {"output", "records"}, "inspect index": {"output"},
 	"completion bash": nil, "completion zsh": nil, "version": nil,

@@ -46,7 +46,9 @@ func segmentMetrics(m metrics, s *segmentd.Server) {
 	m.counter("reads_total", "Reads served, or refused by the log.", func() float64 { return float64(n.Reads.Load()) })
 	m.counter("refused_total", "Requests that were refused.", func() float64 { return float64(n.Refused.Load()) })
 	m.counter("mended_blocks_total", "Damaged blocks written again.", func() float64 { return float64(n.Mended.Load()) })
-	m.counter("caught_up_bytes_total", "Bytes fetched from peers.", func() float64 { return float64(n.CaughtUpBytes.Load()) })
+	m.counter("caught_up_bytes_total", "Bytes fetched from peers in records.", func() float64 { return float64(n.CaughtUpBytes.Load()) })
+	m.counter("hydrated_bytes_total", "Bytes taken from peers in leaves.", func() float64 { return float64(n.HydratedBytes.Load()) })
+	m.counter("given_bytes_total", "Bytes given to peers, in records and leaves.", func() float64 { return float64(n.GivenBytes.Load()) })
 	m.counter("corrupt_on_arrival_total", "Record frames that arrived damaged.", func() float64 { return float64(n.CorruptOnArrival.Load()) })
 }
 
@@ -124,6 +126,8 @@ var reportFigures = []figure[segmentd.Report]{
 	reportGauge("segments", "Segments on this disk.", func(r *segmentd.Report) float64 { return float64(r.Hosted) }),
 	reportGauge("bad_blocks", "Blocks known to be damaged and not yet mended.", badBlocks),
 	reportGauge("unmended_damages", "Damaged places that are not mended yet: blocks, headers of batches, segments whose log has lost a part.", func(r *segmentd.Report) float64 { return float64(r.Unmended) }),
+	reportGauge("hydration_left_bytes", "An estimate of what is still to come in leaves.", func(r *segmentd.Report) float64 { p, _ := r.Pulls(); return float64(p.Left) }),
+	reportGauge("pull_bytes_per_second", "What segments take from their peers now.", func(r *segmentd.Report) float64 { p, _ := r.Pulls(); return float64(p.Rate) }),
 	reportGauge("scrub_running", "1 while a pass over all data is under way.", func(r *segmentd.Report) float64 { return flag01(r.Scrub.Running) }),
 	reportGauge("scrub_done_bytes", "What the pass under way has read, or the last one read.", func(r *segmentd.Report) float64 { return float64(r.Scrub.Done) }),
 	reportGauge("scrub_left_bytes", "What the pass under way is still to read.", func(r *segmentd.Report) float64 { return float64(r.Scrub.Left) }),
@@ -149,8 +153,8 @@ func badBlocks(r *segmentd.Report) float64 {
 }
 
 var (
-	unwellSegments = newSeries(prometheus.GaugeValue, "segments_unwell", "Segments that are not simply healthy: damaged, catching-up, bad-blocks, disk-failed.", "state")
-	unwellStates   = []string{"damaged", "catching-up", "bad-blocks", "disk-failed"}
+	unwellSegments = newSeries(prometheus.GaugeValue, "segments_unwell", "Segments that are not simply healthy: damaged, hydrating, catching-up, bad-blocks, disk-failed.", "state")
+	unwellStates   = []string{"damaged", "hydrating", "catching-up", "bad-blocks", "disk-failed"}
 )
 
 // reportCollector shows what a heartbeat tells.

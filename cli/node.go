@@ -38,6 +38,33 @@ type nodeJSON struct {
 	Stalls       int       `json:"stalls"`
 	LongestFlush float64   `json:"longest_flush_seconds"`
 	Scrub        scrubJSON `json:"scrub"`
+	Pulls        pullsJSON `json:"pulls"`
+}
+
+// pullsJSON is what a node's segments take from their peers, in JSON output.
+type pullsJSON struct {
+	Segments int     `json:"segments"`
+	Records  uint64  `json:"record_bytes"`
+	Leaves   uint64  `json:"leaf_bytes"`
+	Left     uint64  `json:"left_bytes"`
+	Rate     uint64  `json:"bytes_per_second"`
+	Ends     float64 `json:"eta_seconds"`
+}
+
+func toPullsJSON(p metadata.Pulls) pullsJSON {
+	return pullsJSON{Segments: p.Segments, Records: uint64(p.Records), Leaves: uint64(p.Leaves), Left: uint64(p.Left), Rate: uint64(p.Rate), Ends: p.Ends.Seconds()}
+}
+
+// pullsLine says how far catching up and hydration are.
+func pullsLine(p metadata.Pulls) string {
+	if p.Segments == 0 {
+		return "no segment lacks anything"
+	}
+	line := fmt.Sprintf("%d segments take what they lack: %s in records and %s in leaves so far, %s/s", p.Segments, human(p.Records), human(p.Leaves), human(p.Rate))
+	if p.Left > 0 {
+		line += fmt.Sprintf("; some %s are left, %v", human(p.Left), p.Ends.Round(time.Second))
+	}
+	return line
 }
 
 // scrubJSON is a node's scrub in JSON output. Times are RFC 3339, or empty.
@@ -65,6 +92,7 @@ func toNodeJSON(n metadata.Node) nodeJSON {
 			Running: s.Running, Done: uint64(s.Done), Total: uint64(s.Total), Found: s.Found, Mended: s.Mended, Passes: s.Passes,
 			Began: stamped(s.Began), Ended: stamped(s.Ended), Next: stamped(s.Next),
 		},
+		Pulls: toPullsJSON(h.Pulls),
 	}
 }
 
@@ -117,6 +145,7 @@ func nodeRows(w *tabwriter.Writer, n metadata.Node) {
 	row(w, "stalls", fmt.Sprintf("%d flushes of 100ms or longer, the longest %v", h.Stalls, h.LongestFlush.Round(time.Microsecond)))
 	row(w, "damage", fmt.Sprintf("%d places found since the start, %d not mended yet", n.Damaged, h.Unmended))
 	row(w, "scrub", scrubLine(h.Scrub))
+	row(w, "catching up", pullsLine(h.Pulls))
 }
 
 // scrubLine says how far a scrub is.

@@ -95,7 +95,9 @@ func yesNo(b bool) string {
 func pgCommand() *cli.Command {
 	return &cli.Command{Name: "pg", Usage: "show where protection groups are, and replace their segments", Subcommands: []*cli.Command{
 		{Name: "list", Usage: "list the placed groups of a volume", ArgsUsage: "VOLUME", Flags: adminFlags(), Action: admin([]string{"VOLUME"}, listGroups)},
-		{Name: "show", Usage: "show one group", ArgsUsage: "VOLUME INDEX", Flags: adminFlags(), Action: admin([]string{"VOLUME", "INDEX"}, showGroup)},
+		{Name: "show", Usage: "show one group", ArgsUsage: "VOLUME INDEX", Flags: adminFlags(
+			boolFlag("digest", "compare the data of all copies as of one LSN; exit status 1 if they are not known to be equal"),
+		), Action: admin([]string{"VOLUME", "INDEX"}, showGroup)},
 		{Name: "replace", Usage: "have a new segment take the place of another", ArgsUsage: "VOLUME INDEX", Flags: adminFlags(
 			stringFlag("segment", "", "the segment to be replaced: its id, or its node"),
 			stringFlag("to", "", "the node of the new one (chosen if not given)"),
@@ -135,6 +137,9 @@ func showGroup(ctx context.Context, c *cli.Context, m *metadata.Client) error {
 	p, err := m.PG(ctx, volume, 0, index)
 	if err != nil {
 		return err
+	}
+	if c.Bool("digest") {
+		return digestGroup(ctx, c, m, volume, p)
 	}
 	st, err := m.Status(ctx)
 	if err != nil {

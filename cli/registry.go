@@ -29,7 +29,7 @@ func (r registry) Heartbeat(ctx context.Context, rep segmentd.Report) (segmentd.
 	}
 	for _, s := range rep.Segments[:min(len(rep.Segments), metadata.MaxSegmentReports)] {
 		h.Segments = append(h.Segments, metadata.SegmentReport{
-			SegmentRef: metadata.SegmentRef(s.SegmentRef), State: s.State, Damaged: uint64(s.BadBlocks),
+			SegmentRef: metadata.SegmentRef(s.SegmentRef), State: s.State, Lag: s.Pull.Left, Damaged: uint64(s.BadBlocks),
 		})
 	}
 	for _, s := range rep.Dropped[:min(len(rep.Dropped), metadata.MaxDrops)] {
@@ -54,6 +54,7 @@ var fullness = [...]metadata.Fullness{
 
 func diskHealth(r *segmentd.Report) metadata.DiskHealth {
 	s := &r.Scrub
+	p, pulls := r.Pulls()
 	return metadata.DiskHealth{
 		Folder: r.Folder, Failed: r.Failed, Dead: r.Space.Dead, Reserved: r.Space.Reserved, Free: r.Space.Free,
 		Fullness: fullness[r.Space.Level], IndexBlocks: r.IndexBlocks, IndexBytes: r.IndexBytes,
@@ -62,6 +63,7 @@ func diskHealth(r *segmentd.Report) metadata.DiskHealth {
 			Running: s.Running, Done: s.Done, Total: s.Done + s.Left, Found: s.Found, Mended: r.Mended, Passes: s.Passes,
 			Began: s.Began, Ended: s.Ended, Next: s.Next,
 		},
+		Pulls: metadata.Pulls{Segments: pulls, Records: p.Records, Leaves: p.Leaves, Left: p.Left, Rate: p.Rate, Ends: p.Ends},
 	}
 }
 

@@ -43,6 +43,29 @@ type DiskHealth struct {
 	LongestFlush time.Duration
 	Unmended     int // of Heartbeat.Damages, those that are still to be mended
 	Scrub        Scrub
+	Pulls        Pulls
+}
+
+// Pulls is how far a node's segments are with taking from their peers what they
+// lack (rules R20 to R22), all together.
+type Pulls struct {
+	Segments int
+	Records  block.ByteCount // that came in records
+	Leaves   block.ByteCount // that came in leaves
+	Left     block.ByteCount // an estimate of what is to come in leaves; 0: not known
+	Rate     block.ByteCount // a second
+	Ends     time.Duration   // an estimate of the time left; 0: not known
+}
+
+func (p Pulls) toPB() *pb.Pulls {
+	return &pb.Pulls{Segments: uint64(p.Segments), Records: uint64(p.Records), Leaves: uint64(p.Leaves), Left: uint64(p.Left), Rate: uint64(p.Rate), EndsNs: int64(p.Ends)}
+}
+
+func pullsFromPB(p *pb.Pulls) Pulls {
+	return Pulls{
+		Segments: int(p.GetSegments()), Records: block.ByteCount(p.GetRecords()), Leaves: block.ByteCount(p.GetLeaves()),
+		Left: block.ByteCount(p.GetLeft()), Rate: block.ByteCount(p.GetRate()), Ends: time.Duration(p.GetEndsNs()),
+	}
 }
 
 // Scrub is how far a node is with reading all that it has (rule S1).
@@ -67,6 +90,7 @@ func diskHealthToPB(h DiskHealth) *pb.DiskHealth {
 			Running: s.Running, Done: uint64(s.Done), Total: uint64(s.Total), Found: uint64(s.Found), Mended: uint64(s.Mended), Passes: uint64(s.Passes),
 			BeganNs: timeToPB(s.Began), EndedNs: timeToPB(s.Ended), NextNs: timeToPB(s.Next),
 		},
+		Pulls: h.Pulls.toPB(),
 	}
 }
 
@@ -85,6 +109,7 @@ func diskHealthFromPB(p *pb.DiskHealth) DiskHealth {
 			Found: int(s.GetFound()), Mended: int(s.GetMended()), Passes: int(s.GetPasses()),
 			Began: timeFromPB(s.GetBeganNs()), Ended: timeFromPB(s.GetEndedNs()), Next: timeFromPB(s.GetNextNs()),
 		},
+		Pulls: pullsFromPB(p.GetPulls()),
 	}
 }
 

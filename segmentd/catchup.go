@@ -68,16 +68,23 @@ func (p *peer) Close() {
 // dialPeer connects to the daemon of a peer and greets it; ident is of the
 // segment here.
 func (s *Server) dialPeer(to Peer, ident wire.Identity) (*peer, error) {
-	ctx, cancel := context.WithTimeout(s.ctx, dialTimeout)
+	return dial(s.ctx, s.id.Cluster, to, ident, "segment "+string(s.id.Node), s.clock.Now)
+}
+
+// dial connects to the daemon of a peer and greets it. The connection ends with
+// ctx.
+func dial(ctx context.Context, cluster block.ClusterID, to Peer, ident wire.Identity, sender string, now func() time.Time) (*peer, error) {
+	life := ctx
+	ctx, cancel := context.WithTimeout(ctx, dialTimeout)
 	defer cancel()
 	nc, err := (&net.Dialer{}).DialContext(ctx, "tcp", to.Address)
 	if err != nil {
 		return nil, block.Wrap(block.Unavailable, err, "peer %s", to.Node)
 	}
-	p := &peer{nc: nc, r: wire.NewReader(nc), ident: ident, now: s.clock.Now}
+	p := &peer{nc: nc, r: wire.NewReader(nc), ident: ident, now: now}
 	p.ident.Segment = to.Segment
-	p.stop = context.AfterFunc(s.ctx, func() { nc.Close() })
-	hello := wire.Hello{Cluster: s.id.Cluster, Disk: to.Disk, Purpose: wire.ForPeers, Node: to.Node, Sender: "segment " + string(s.id.Node)}
+	p.stop = context.AfterFunc(life, func() { nc.Close() })
+	hello := wire.Hello{Cluster: cluster, Disk: to.Disk, Purpose: wire.ForPeers, Node: to.Node, Sender: sender}
 	h, meta, err := p.ask(hello.Append(nil, 0), dialTimeout)
 	if err == nil && h.Type != wire.TypeWelcome {
 		err = refusal(h, meta)

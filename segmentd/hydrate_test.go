@@ -111,6 +111,10 @@ func TestR22FullHydrationFromSeveralPeers(t *testing.T) {
 		t.Fatalf("SCL %v", a.SCL)
 	}
 	sameDigests(t, top, c, donors[0])
+	at, copies, err := Compare(t.Context(), cluster, volume, 0, peersOf(c, donors[0], donors[1]))
+	if err != nil || at != top || copies[0].Digest() != copies[1].Digest() || copies[0].Err != nil || copies[2].Digest() != copies[1].Digest() {
+		t.Errorf("compared at %v: %+v, %v", at, copies, err)
+	}
 	gave := 0
 	for _, d := range donors {
 		if d.Counters().GivenBytes.Load() > 0 {

@@ -79,6 +79,23 @@ type SegmentReport struct {
 	Pull      PullReport
 }
 
+// Pulls adds up how far all segments are, and how many of them take anything.
+func (r *Report) Pulls() (sum PullReport, segments int) {
+	for i := range r.Segments {
+		p := &r.Segments[i].Pull
+		if *p == (PullReport{}) && r.Segments[i].State != "catching-up" && r.Segments[i].State != "hydrating" {
+			continue
+		}
+		segments++
+		sum.Records += p.Records
+		sum.Leaves += p.Leaves
+		sum.Left += p.Left
+		sum.Rate += p.Rate
+		sum.Ends = max(sum.Ends, p.Ends)
+	}
+	return sum, segments
+}
+
 // PullReport is how far a segment is with taking from its peers what it lacks;
 // all zero if it does not.
 type PullReport struct {

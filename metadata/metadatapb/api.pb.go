@@ -763,6 +763,7 @@ type DiskHealth struct {
 	LongestFlushNs int64                  `protobuf:"varint,10,opt,name=longest_flush_ns,json=longestFlushNs,proto3" json:"longest_flush_ns,omitempty"`
 	Unmended       uint64                 `protobuf:"varint,11,opt,name=unmended,proto3" json:"unmended,omitempty"` // of damages, those that are still to be mended
 	Scrub          *Scrub                 `protobuf:"bytes,12,opt,name=scrub,proto3" json:"scrub,omitempty"`
+	Pulls          *Pulls                 `protobuf:"bytes,13,opt,name=pulls,proto3" json:"pulls,omitempty"`
 	unknownFields  protoimpl.UnknownFields
 	sizeCache      protoimpl.SizeCache
 }
@@ -881,6 +882,99 @@ func (x *DiskHealth) GetScrub() *Scrub {
 	return nil
 }
 
+func (x *DiskHealth) GetPulls() *Pulls {
+	if x != nil {
+		return x.Pulls
+	}
+	return nil
+}
+
+// Pulls is how far a node's segments are with taking from their peers what
+// they lack.
+type Pulls struct {
+	state         protoimpl.MessageState `protogen:"open.v1"`
+	Segments      uint64                 `protobuf:"varint,1,opt,name=segments,proto3" json:"segments,omitempty"`
+	Records       uint64                 `protobuf:"varint,2,opt,name=records,proto3" json:"records,omitempty"`             // bytes that came in records
+	Leaves        uint64                 `protobuf:"varint,3,opt,name=leaves,proto3" json:"leaves,omitempty"`               // bytes that came in leaves
+	Left          uint64                 `protobuf:"varint,4,opt,name=left,proto3" json:"left,omitempty"`                   // an estimate of what is to come in leaves; 0: not known
+	Rate          uint64                 `protobuf:"varint,5,opt,name=rate,proto3" json:"rate,omitempty"`                   // bytes a second
+	EndsNs        int64                  `protobuf:"varint,6,opt,name=ends_ns,json=endsNs,proto3" json:"ends_ns,omitempty"` // an estimate of the time left; 0: not known
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *Pulls) Reset() {
+	*x = Pulls{}
+	mi := &file_metadata_metadatapb_api_proto_msgTypes[7]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *Pulls) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*Pulls) ProtoMessage() {}
+
+func (x *Pulls) ProtoReflect() protoreflect.Message {
+	mi := &file_metadata_metadatapb_api_proto_msgTypes[7]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use Pulls.ProtoReflect.Descriptor instead.
+func (*Pulls) Descriptor() ([]byte, []int) {
+	return file_metadata_metadatapb_api_proto_rawDescGZIP(), []int{7}
+}
+
+func (x *Pulls) GetSegments() uint64 {
+	if x != nil {
+		return x.Segments
+	}
+	return 0
+}
+
+func (x *Pulls) GetRecords() uint64 {
+	if x != nil {
+		return x.Records
+	}
+	return 0
+}
+
+func (x *Pulls) GetLeaves() uint64 {
+	if x != nil {
+		return x.Leaves
+	}
+	return 0
+}
+
+func (x *Pulls) GetLeft() uint64 {
+	if x != nil {
+		return x.Left
+	}
+	return 0
+}
+
+func (x *Pulls) GetRate() uint64 {
+	if x != nil {
+		return x.Rate
+	}
+	return 0
+}
+
+func (x *Pulls) GetEndsNs() int64 {
+	if x != nil {
+		return x.EndsNs
+	}
+	return 0
+}
+
 // Scrub is how far a node is with reading all it has.
 type Scrub struct {
 	state         protoimpl.MessageState `protogen:"open.v1"`
@@ -899,7 +993,7 @@ type Scrub struct {
 
 func (x *Scrub) Reset() {
 	*x = Scrub{}
-	mi := &file_metadata_metadatapb_api_proto_msgTypes[7]
+	mi := &file_metadata_metadatapb_api_proto_msgTypes[8]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -911,7 +1005,7 @@ func (x *Scrub) String() string {
 func (*Scrub) ProtoMessage() {}
 
 func (x *Scrub) ProtoReflect() protoreflect.Message {
-	mi := &file_metadata_metadatapb_api_proto_msgTypes[7]
+	mi := &file_metadata_metadatapb_api_proto_msgTypes[8]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -924,7 +1018,7 @@ func (x *Scrub) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Scrub.ProtoReflect.Descriptor instead.
 func (*Scrub) Descriptor() ([]byte, []int) {
-	return file_metadata_metadatapb_api_proto_rawDescGZIP(), []int{7}
+	return file_metadata_metadatapb_api_proto_rawDescGZIP(), []int{8}
 }
 
 func (x *Scrub) GetRunning() bool {
@@ -1002,7 +1096,7 @@ type HeartbeatReply struct {
 
 func (x *HeartbeatReply) Reset() {
 	*x = HeartbeatReply{}
-	mi := &file_metadata_metadatapb_api_proto_msgTypes[8]
+	mi := &file_metadata_metadatapb_api_proto_msgTypes[9]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1014,7 +1108,7 @@ func (x *HeartbeatReply) String() string {
 func (*HeartbeatReply) ProtoMessage() {}
 
 func (x *HeartbeatReply) ProtoReflect() protoreflect.Message {
-	mi := &file_metadata_metadatapb_api_proto_msgTypes[8]
+	mi := &file_metadata_metadatapb_api_proto_msgTypes[9]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1027,7 +1121,7 @@ func (x *HeartbeatReply) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use HeartbeatReply.ProtoReflect.Descriptor instead.
 func (*HeartbeatReply) Descriptor() ([]byte, []int) {
-	return file_metadata_metadatapb_api_proto_rawDescGZIP(), []int{8}
+	return file_metadata_metadatapb_api_proto_rawDescGZIP(), []int{9}
 }
 
 func (x *HeartbeatReply) GetCluster() []byte {
@@ -1082,7 +1176,7 @@ type Node struct {
 
 func (x *Node) Reset() {
 	*x = Node{}
-	mi := &file_metadata_metadatapb_api_proto_msgTypes[9]
+	mi := &file_metadata_metadatapb_api_proto_msgTypes[10]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1094,7 +1188,7 @@ func (x *Node) String() string {
 func (*Node) ProtoMessage() {}
 
 func (x *Node) ProtoReflect() protoreflect.Message {
-	mi := &file_metadata_metadatapb_api_proto_msgTypes[9]
+	mi := &file_metadata_metadatapb_api_proto_msgTypes[10]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1107,7 +1201,7 @@ func (x *Node) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Node.ProtoReflect.Descriptor instead.
 func (*Node) Descriptor() ([]byte, []int) {
-	return file_metadata_metadatapb_api_proto_rawDescGZIP(), []int{9}
+	return file_metadata_metadatapb_api_proto_rawDescGZIP(), []int{10}
 }
 
 func (x *Node) GetNode() string {
@@ -1231,7 +1325,7 @@ type ListNodesRequest struct {
 
 func (x *ListNodesRequest) Reset() {
 	*x = ListNodesRequest{}
-	mi := &file_metadata_metadatapb_api_proto_msgTypes[10]
+	mi := &file_metadata_metadatapb_api_proto_msgTypes[11]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1243,7 +1337,7 @@ func (x *ListNodesRequest) String() string {
 func (*ListNodesRequest) ProtoMessage() {}
 
 func (x *ListNodesRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_metadata_metadatapb_api_proto_msgTypes[10]
+	mi := &file_metadata_metadatapb_api_proto_msgTypes[11]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1256,7 +1350,7 @@ func (x *ListNodesRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use ListNodesRequest.ProtoReflect.Descriptor instead.
 func (*ListNodesRequest) Descriptor() ([]byte, []int) {
-	return file_metadata_metadatapb_api_proto_rawDescGZIP(), []int{10}
+	return file_metadata_metadatapb_api_proto_rawDescGZIP(), []int{11}
 }
 
 func (x *ListNodesRequest) GetNode() string {
@@ -1275,7 +1369,7 @@ type ListNodesReply struct {
 
 func (x *ListNodesReply) Reset() {
 	*x = ListNodesReply{}
-	mi := &file_metadata_metadatapb_api_proto_msgTypes[11]
+	mi := &file_metadata_metadatapb_api_proto_msgTypes[12]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1287,7 +1381,7 @@ func (x *ListNodesReply) String() string {
 func (*ListNodesReply) ProtoMessage() {}
 
 func (x *ListNodesReply) ProtoReflect() protoreflect.Message {
-	mi := &file_metadata_metadatapb_api_proto_msgTypes[11]
+	mi := &file_metadata_metadatapb_api_proto_msgTypes[12]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1300,7 +1394,7 @@ func (x *ListNodesReply) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use ListNodesReply.ProtoReflect.Descriptor instead.
 func (*ListNodesReply) Descriptor() ([]byte, []int) {
-	return file_metadata_metadatapb_api_proto_rawDescGZIP(), []int{11}
+	return file_metadata_metadatapb_api_proto_rawDescGZIP(), []int{12}
 }
 
 func (x *ListNodesReply) GetNodes() []*Node {
@@ -1320,7 +1414,7 @@ type SetNodeStateRequest struct {
 
 func (x *SetNodeStateRequest) Reset() {
 	*x = SetNodeStateRequest{}
-	mi := &file_metadata_metadatapb_api_proto_msgTypes[12]
+	mi := &file_metadata_metadatapb_api_proto_msgTypes[13]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1332,7 +1426,7 @@ func (x *SetNodeStateRequest) String() string {
 func (*SetNodeStateRequest) ProtoMessage() {}
 
 func (x *SetNodeStateRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_metadata_metadatapb_api_proto_msgTypes[12]
+	mi := &file_metadata_metadatapb_api_proto_msgTypes[13]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1345,7 +1439,7 @@ func (x *SetNodeStateRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use SetNodeStateRequest.ProtoReflect.Descriptor instead.
 func (*SetNodeStateRequest) Descriptor() ([]byte, []int) {
-	return file_metadata_metadatapb_api_proto_rawDescGZIP(), []int{12}
+	return file_metadata_metadatapb_api_proto_rawDescGZIP(), []int{13}
 }
 
 func (x *SetNodeStateRequest) GetNode() string {
@@ -1370,7 +1464,7 @@ type SetNodeStateReply struct {
 
 func (x *SetNodeStateReply) Reset() {
 	*x = SetNodeStateReply{}
-	mi := &file_metadata_metadatapb_api_proto_msgTypes[13]
+	mi := &file_metadata_metadatapb_api_proto_msgTypes[14]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1382,7 +1476,7 @@ func (x *SetNodeStateReply) String() string {
 func (*SetNodeStateReply) ProtoMessage() {}
 
 func (x *SetNodeStateReply) ProtoReflect() protoreflect.Message {
-	mi := &file_metadata_metadatapb_api_proto_msgTypes[13]
+	mi := &file_metadata_metadatapb_api_proto_msgTypes[14]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1395,7 +1489,7 @@ func (x *SetNodeStateReply) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use SetNodeStateReply.ProtoReflect.Descriptor instead.
 func (*SetNodeStateReply) Descriptor() ([]byte, []int) {
-	return file_metadata_metadatapb_api_proto_rawDescGZIP(), []int{13}
+	return file_metadata_metadatapb_api_proto_rawDescGZIP(), []int{14}
 }
 
 type ScrubNodeRequest struct {
@@ -1407,7 +1501,7 @@ type ScrubNodeRequest struct {
 
 func (x *ScrubNodeRequest) Reset() {
 	*x = ScrubNodeRequest{}
-	mi := &file_metadata_metadatapb_api_proto_msgTypes[14]
+	mi := &file_metadata_metadatapb_api_proto_msgTypes[15]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1419,7 +1513,7 @@ func (x *ScrubNodeRequest) String() string {
 func (*ScrubNodeRequest) ProtoMessage() {}
 
 func (x *ScrubNodeRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_metadata_metadatapb_api_proto_msgTypes[14]
+	mi := &file_metadata_metadatapb_api_proto_msgTypes[15]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1432,7 +1526,7 @@ func (x *ScrubNodeRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use ScrubNodeRequest.ProtoReflect.Descriptor instead.
 func (*ScrubNodeRequest) Descriptor() ([]byte, []int) {
-	return file_metadata_metadatapb_api_proto_rawDescGZIP(), []int{14}
+	return file_metadata_metadatapb_api_proto_rawDescGZIP(), []int{15}
 }
 
 func (x *ScrubNodeRequest) GetNode() string {
@@ -1450,7 +1544,7 @@ type ScrubNodeReply struct {
 
 func (x *ScrubNodeReply) Reset() {
 	*x = ScrubNodeReply{}
-	mi := &file_metadata_metadatapb_api_proto_msgTypes[15]
+	mi := &file_metadata_metadatapb_api_proto_msgTypes[16]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1462,7 +1556,7 @@ func (x *ScrubNodeReply) String() string {
 func (*ScrubNodeReply) ProtoMessage() {}
 
 func (x *ScrubNodeReply) ProtoReflect() protoreflect.Message {
-	mi := &file_metadata_metadatapb_api_proto_msgTypes[15]
+	mi := &file_metadata_metadatapb_api_proto_msgTypes[16]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1475,7 +1569,7 @@ func (x *ScrubNodeReply) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use ScrubNodeReply.ProtoReflect.Descriptor instead.
 func (*ScrubNodeReply) Descriptor() ([]byte, []int) {
-	return file_metadata_metadatapb_api_proto_rawDescGZIP(), []int{15}
+	return file_metadata_metadatapb_api_proto_rawDescGZIP(), []int{16}
 }
 
 type Volume struct {
@@ -1505,7 +1599,7 @@ type Volume struct {
 
 func (x *Volume) Reset() {
 	*x = Volume{}
-	mi := &file_metadata_metadatapb_api_proto_msgTypes[16]
+	mi := &file_metadata_metadatapb_api_proto_msgTypes[17]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1517,7 +1611,7 @@ func (x *Volume) String() string {
 func (*Volume) ProtoMessage() {}
 
 func (x *Volume) ProtoReflect() protoreflect.Message {
-	mi := &file_metadata_metadatapb_api_proto_msgTypes[16]
+	mi := &file_metadata_metadatapb_api_proto_msgTypes[17]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1530,7 +1624,7 @@ func (x *Volume) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Volume.ProtoReflect.Descriptor instead.
 func (*Volume) Descriptor() ([]byte, []int) {
-	return file_metadata_metadatapb_api_proto_rawDescGZIP(), []int{16}
+	return file_metadata_metadatapb_api_proto_rawDescGZIP(), []int{17}
 }
 
 func (x *Volume) GetId() []byte {
@@ -1675,7 +1769,7 @@ type CreateVolumeRequest struct {
 
 func (x *CreateVolumeRequest) Reset() {
 	*x = CreateVolumeRequest{}
-	mi := &file_metadata_metadatapb_api_proto_msgTypes[17]
+	mi := &file_metadata_metadatapb_api_proto_msgTypes[18]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1687,7 +1781,7 @@ func (x *CreateVolumeRequest) String() string {
 func (*CreateVolumeRequest) ProtoMessage() {}
 
 func (x *CreateVolumeRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_metadata_metadatapb_api_proto_msgTypes[17]
+	mi := &file_metadata_metadatapb_api_proto_msgTypes[18]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1700,7 +1794,7 @@ func (x *CreateVolumeRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use CreateVolumeRequest.ProtoReflect.Descriptor instead.
 func (*CreateVolumeRequest) Descriptor() ([]byte, []int) {
-	return file_metadata_metadatapb_api_proto_rawDescGZIP(), []int{17}
+	return file_metadata_metadatapb_api_proto_rawDescGZIP(), []int{18}
 }
 
 func (x *CreateVolumeRequest) GetId() []byte {
@@ -1768,7 +1862,7 @@ type VolumeReply struct {
 
 func (x *VolumeReply) Reset() {
 	*x = VolumeReply{}
-	mi := &file_metadata_metadatapb_api_proto_msgTypes[18]
+	mi := &file_metadata_metadatapb_api_proto_msgTypes[19]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1780,7 +1874,7 @@ func (x *VolumeReply) String() string {
 func (*VolumeReply) ProtoMessage() {}
 
 func (x *VolumeReply) ProtoReflect() protoreflect.Message {
-	mi := &file_metadata_metadatapb_api_proto_msgTypes[18]
+	mi := &file_metadata_metadatapb_api_proto_msgTypes[19]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1793,7 +1887,7 @@ func (x *VolumeReply) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use VolumeReply.ProtoReflect.Descriptor instead.
 func (*VolumeReply) Descriptor() ([]byte, []int) {
-	return file_metadata_metadatapb_api_proto_rawDescGZIP(), []int{18}
+	return file_metadata_metadatapb_api_proto_rawDescGZIP(), []int{19}
 }
 
 func (x *VolumeReply) GetVolume() *Volume {
@@ -1811,7 +1905,7 @@ type ListVolumesRequest struct {
 
 func (x *ListVolumesRequest) Reset() {
 	*x = ListVolumesRequest{}
-	mi := &file_metadata_metadatapb_api_proto_msgTypes[19]
+	mi := &file_metadata_metadatapb_api_proto_msgTypes[20]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1823,7 +1917,7 @@ func (x *ListVolumesRequest) String() string {
 func (*ListVolumesRequest) ProtoMessage() {}
 
 func (x *ListVolumesRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_metadata_metadatapb_api_proto_msgTypes[19]
+	mi := &file_metadata_metadatapb_api_proto_msgTypes[20]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1836,7 +1930,7 @@ func (x *ListVolumesRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use ListVolumesRequest.ProtoReflect.Descriptor instead.
 func (*ListVolumesRequest) Descriptor() ([]byte, []int) {
-	return file_metadata_metadatapb_api_proto_rawDescGZIP(), []int{19}
+	return file_metadata_metadatapb_api_proto_rawDescGZIP(), []int{20}
 }
 
 type ListVolumesReply struct {
@@ -1848,7 +1942,7 @@ type ListVolumesReply struct {
 
 func (x *ListVolumesReply) Reset() {
 	*x = ListVolumesReply{}
-	mi := &file_metadata_metadatapb_api_proto_msgTypes[20]
+	mi := &file_metadata_metadatapb_api_proto_msgTypes[21]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1860,7 +1954,7 @@ func (x *ListVolumesReply) String() string {
 func (*ListVolumesReply) ProtoMessage() {}
 
 func (x *ListVolumesReply) ProtoReflect() protoreflect.Message {
-	mi := &file_metadata_metadatapb_api_proto_msgTypes[20]
+	mi := &file_metadata_metadatapb_api_proto_msgTypes[21]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1873,7 +1967,7 @@ func (x *ListVolumesReply) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use ListVolumesReply.ProtoReflect.Descriptor instead.
 func (*ListVolumesReply) Descriptor() ([]byte, []int) {
-	return file_metadata_metadatapb_api_proto_rawDescGZIP(), []int{20}
+	return file_metadata_metadatapb_api_proto_rawDescGZIP(), []int{21}
 }
 
 func (x *ListVolumesReply) GetVolumes() []*Volume {
@@ -1893,7 +1987,7 @@ type GetVolumeRequest struct {
 
 func (x *GetVolumeRequest) Reset() {
 	*x = GetVolumeRequest{}
-	mi := &file_metadata_metadatapb_api_proto_msgTypes[21]
+	mi := &file_metadata_metadatapb_api_proto_msgTypes[22]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1905,7 +1999,7 @@ func (x *GetVolumeRequest) String() string {
 func (*GetVolumeRequest) ProtoMessage() {}
 
 func (x *GetVolumeRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_metadata_metadatapb_api_proto_msgTypes[21]
+	mi := &file_metadata_metadatapb_api_proto_msgTypes[22]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1918,7 +2012,7 @@ func (x *GetVolumeRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use GetVolumeRequest.ProtoReflect.Descriptor instead.
 func (*GetVolumeRequest) Descriptor() ([]byte, []int) {
-	return file_metadata_metadatapb_api_proto_rawDescGZIP(), []int{21}
+	return file_metadata_metadatapb_api_proto_rawDescGZIP(), []int{22}
 }
 
 func (x *GetVolumeRequest) GetVolume() string {
@@ -1938,7 +2032,7 @@ type ResizeVolumeRequest struct {
 
 func (x *ResizeVolumeRequest) Reset() {
 	*x = ResizeVolumeRequest{}
-	mi := &file_metadata_metadatapb_api_proto_msgTypes[22]
+	mi := &file_metadata_metadatapb_api_proto_msgTypes[23]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1950,7 +2044,7 @@ func (x *ResizeVolumeRequest) String() string {
 func (*ResizeVolumeRequest) ProtoMessage() {}
 
 func (x *ResizeVolumeRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_metadata_metadatapb_api_proto_msgTypes[22]
+	mi := &file_metadata_metadatapb_api_proto_msgTypes[23]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1963,7 +2057,7 @@ func (x *ResizeVolumeRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use ResizeVolumeRequest.ProtoReflect.Descriptor instead.
 func (*ResizeVolumeRequest) Descriptor() ([]byte, []int) {
-	return file_metadata_metadatapb_api_proto_rawDescGZIP(), []int{22}
+	return file_metadata_metadatapb_api_proto_rawDescGZIP(), []int{23}
 }
 
 func (x *ResizeVolumeRequest) GetVolume() string {
@@ -1990,7 +2084,7 @@ type DeleteVolumeRequest struct {
 
 func (x *DeleteVolumeRequest) Reset() {
 	*x = DeleteVolumeRequest{}
-	mi := &file_metadata_metadatapb_api_proto_msgTypes[23]
+	mi := &file_metadata_metadatapb_api_proto_msgTypes[24]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -2002,7 +2096,7 @@ func (x *DeleteVolumeRequest) String() string {
 func (*DeleteVolumeRequest) ProtoMessage() {}
 
 func (x *DeleteVolumeRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_metadata_metadatapb_api_proto_msgTypes[23]
+	mi := &file_metadata_metadatapb_api_proto_msgTypes[24]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -2015,7 +2109,7 @@ func (x *DeleteVolumeRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use DeleteVolumeRequest.ProtoReflect.Descriptor instead.
 func (*DeleteVolumeRequest) Descriptor() ([]byte, []int) {
-	return file_metadata_metadatapb_api_proto_rawDescGZIP(), []int{23}
+	return file_metadata_metadatapb_api_proto_rawDescGZIP(), []int{24}
 }
 
 func (x *DeleteVolumeRequest) GetVolume() string {
@@ -2040,7 +2134,7 @@ type DeleteVolumeReply struct {
 
 func (x *DeleteVolumeReply) Reset() {
 	*x = DeleteVolumeReply{}
-	mi := &file_metadata_metadatapb_api_proto_msgTypes[24]
+	mi := &file_metadata_metadatapb_api_proto_msgTypes[25]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -2052,7 +2146,7 @@ func (x *DeleteVolumeReply) String() string {
 func (*DeleteVolumeReply) ProtoMessage() {}
 
 func (x *DeleteVolumeReply) ProtoReflect() protoreflect.Message {
-	mi := &file_metadata_metadatapb_api_proto_msgTypes[24]
+	mi := &file_metadata_metadatapb_api_proto_msgTypes[25]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -2065,7 +2159,7 @@ func (x *DeleteVolumeReply) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use DeleteVolumeReply.ProtoReflect.Descriptor instead.
 func (*DeleteVolumeReply) Descriptor() ([]byte, []int) {
-	return file_metadata_metadatapb_api_proto_rawDescGZIP(), []int{24}
+	return file_metadata_metadatapb_api_proto_rawDescGZIP(), []int{25}
 }
 
 type OpenVolumeRequest struct {
@@ -2080,7 +2174,7 @@ type OpenVolumeRequest struct {
 
 func (x *OpenVolumeRequest) Reset() {
 	*x = OpenVolumeRequest{}
-	mi := &file_metadata_metadatapb_api_proto_msgTypes[25]
+	mi := &file_metadata_metadatapb_api_proto_msgTypes[26]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -2092,7 +2186,7 @@ func (x *OpenVolumeRequest) String() string {
 func (*OpenVolumeRequest) ProtoMessage() {}
 
 func (x *OpenVolumeRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_metadata_metadatapb_api_proto_msgTypes[25]
+	mi := &file_metadata_metadatapb_api_proto_msgTypes[26]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -2105,7 +2199,7 @@ func (x *OpenVolumeRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use OpenVolumeRequest.ProtoReflect.Descriptor instead.
 func (*OpenVolumeRequest) Descriptor() ([]byte, []int) {
-	return file_metadata_metadatapb_api_proto_rawDescGZIP(), []int{25}
+	return file_metadata_metadatapb_api_proto_rawDescGZIP(), []int{26}
 }
 
 func (x *OpenVolumeRequest) GetVolume() string {
@@ -2148,7 +2242,7 @@ type OpenVolumeReply struct {
 
 func (x *OpenVolumeReply) Reset() {
 	*x = OpenVolumeReply{}
-	mi := &file_metadata_metadatapb_api_proto_msgTypes[26]
+	mi := &file_metadata_metadatapb_api_proto_msgTypes[27]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -2160,7 +2254,7 @@ func (x *OpenVolumeReply) String() string {
 func (*OpenVolumeReply) ProtoMessage() {}
 
 func (x *OpenVolumeReply) ProtoReflect() protoreflect.Message {
-	mi := &file_metadata_metadatapb_api_proto_msgTypes[26]
+	mi := &file_metadata_metadatapb_api_proto_msgTypes[27]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -2173,7 +2267,7 @@ func (x *OpenVolumeReply) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use OpenVolumeReply.ProtoReflect.Descriptor instead.
 func (*OpenVolumeReply) Descriptor() ([]byte, []int) {
-	return file_metadata_metadatapb_api_proto_rawDescGZIP(), []int{26}
+	return file_metadata_metadatapb_api_proto_rawDescGZIP(), []int{27}
 }
 
 func (x *OpenVolumeReply) GetVolume() *Volume {
@@ -2207,7 +2301,7 @@ type OpenDoneRequest struct {
 
 func (x *OpenDoneRequest) Reset() {
 	*x = OpenDoneRequest{}
-	mi := &file_metadata_metadatapb_api_proto_msgTypes[27]
+	mi := &file_metadata_metadatapb_api_proto_msgTypes[28]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -2219,7 +2313,7 @@ func (x *OpenDoneRequest) String() string {
 func (*OpenDoneRequest) ProtoMessage() {}
 
 func (x *OpenDoneRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_metadata_metadatapb_api_proto_msgTypes[27]
+	mi := &file_metadata_metadatapb_api_proto_msgTypes[28]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -2232,7 +2326,7 @@ func (x *OpenDoneRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use OpenDoneRequest.ProtoReflect.Descriptor instead.
 func (*OpenDoneRequest) Descriptor() ([]byte, []int) {
-	return file_metadata_metadatapb_api_proto_rawDescGZIP(), []int{27}
+	return file_metadata_metadatapb_api_proto_rawDescGZIP(), []int{28}
 }
 
 func (x *OpenDoneRequest) GetVolume() []byte {
@@ -2257,7 +2351,7 @@ type OpenDoneReply struct {
 
 func (x *OpenDoneReply) Reset() {
 	*x = OpenDoneReply{}
-	mi := &file_metadata_metadatapb_api_proto_msgTypes[28]
+	mi := &file_metadata_metadatapb_api_proto_msgTypes[29]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -2269,7 +2363,7 @@ func (x *OpenDoneReply) String() string {
 func (*OpenDoneReply) ProtoMessage() {}
 
 func (x *OpenDoneReply) ProtoReflect() protoreflect.Message {
-	mi := &file_metadata_metadatapb_api_proto_msgTypes[28]
+	mi := &file_metadata_metadatapb_api_proto_msgTypes[29]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -2282,7 +2376,7 @@ func (x *OpenDoneReply) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use OpenDoneReply.ProtoReflect.Descriptor instead.
 func (*OpenDoneReply) Descriptor() ([]byte, []int) {
-	return file_metadata_metadatapb_api_proto_rawDescGZIP(), []int{28}
+	return file_metadata_metadatapb_api_proto_rawDescGZIP(), []int{29}
 }
 
 type CloseVolumeRequest struct {
@@ -2296,7 +2390,7 @@ type CloseVolumeRequest struct {
 
 func (x *CloseVolumeRequest) Reset() {
 	*x = CloseVolumeRequest{}
-	mi := &file_metadata_metadatapb_api_proto_msgTypes[29]
+	mi := &file_metadata_metadatapb_api_proto_msgTypes[30]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -2308,7 +2402,7 @@ func (x *CloseVolumeRequest) String() string {
 func (*CloseVolumeRequest) ProtoMessage() {}
 
 func (x *CloseVolumeRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_metadata_metadatapb_api_proto_msgTypes[29]
+	mi := &file_metadata_metadatapb_api_proto_msgTypes[30]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -2321,7 +2415,7 @@ func (x *CloseVolumeRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use CloseVolumeRequest.ProtoReflect.Descriptor instead.
 func (*CloseVolumeRequest) Descriptor() ([]byte, []int) {
-	return file_metadata_metadatapb_api_proto_rawDescGZIP(), []int{29}
+	return file_metadata_metadatapb_api_proto_rawDescGZIP(), []int{30}
 }
 
 func (x *CloseVolumeRequest) GetVolume() []byte {
@@ -2353,7 +2447,7 @@ type CloseVolumeReply struct {
 
 func (x *CloseVolumeReply) Reset() {
 	*x = CloseVolumeReply{}
-	mi := &file_metadata_metadatapb_api_proto_msgTypes[30]
+	mi := &file_metadata_metadatapb_api_proto_msgTypes[31]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -2365,7 +2459,7 @@ func (x *CloseVolumeReply) String() string {
 func (*CloseVolumeReply) ProtoMessage() {}
 
 func (x *CloseVolumeReply) ProtoReflect() protoreflect.Message {
-	mi := &file_metadata_metadatapb_api_proto_msgTypes[30]
+	mi := &file_metadata_metadatapb_api_proto_msgTypes[31]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -2378,7 +2472,7 @@ func (x *CloseVolumeReply) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use CloseVolumeReply.ProtoReflect.Descriptor instead.
 func (*CloseVolumeReply) Descriptor() ([]byte, []int) {
-	return file_metadata_metadatapb_api_proto_rawDescGZIP(), []int{30}
+	return file_metadata_metadatapb_api_proto_rawDescGZIP(), []int{31}
 }
 
 type SegmentHealth struct {
@@ -2396,7 +2490,7 @@ type SegmentHealth struct {
 
 func (x *SegmentHealth) Reset() {
 	*x = SegmentHealth{}
-	mi := &file_metadata_metadatapb_api_proto_msgTypes[31]
+	mi := &file_metadata_metadatapb_api_proto_msgTypes[32]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -2408,7 +2502,7 @@ func (x *SegmentHealth) String() string {
 func (*SegmentHealth) ProtoMessage() {}
 
 func (x *SegmentHealth) ProtoReflect() protoreflect.Message {
-	mi := &file_metadata_metadatapb_api_proto_msgTypes[31]
+	mi := &file_metadata_metadatapb_api_proto_msgTypes[32]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -2421,7 +2515,7 @@ func (x *SegmentHealth) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use SegmentHealth.ProtoReflect.Descriptor instead.
 func (*SegmentHealth) Descriptor() ([]byte, []int) {
-	return file_metadata_metadatapb_api_proto_rawDescGZIP(), []int{31}
+	return file_metadata_metadatapb_api_proto_rawDescGZIP(), []int{32}
 }
 
 func (x *SegmentHealth) GetPg() uint32 {
@@ -2487,7 +2581,7 @@ type RenewLeaseRequest struct {
 
 func (x *RenewLeaseRequest) Reset() {
 	*x = RenewLeaseRequest{}
-	mi := &file_metadata_metadatapb_api_proto_msgTypes[32]
+	mi := &file_metadata_metadatapb_api_proto_msgTypes[33]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -2499,7 +2593,7 @@ func (x *RenewLeaseRequest) String() string {
 func (*RenewLeaseRequest) ProtoMessage() {}
 
 func (x *RenewLeaseRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_metadata_metadatapb_api_proto_msgTypes[32]
+	mi := &file_metadata_metadatapb_api_proto_msgTypes[33]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -2512,7 +2606,7 @@ func (x *RenewLeaseRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use RenewLeaseRequest.ProtoReflect.Descriptor instead.
 func (*RenewLeaseRequest) Descriptor() ([]byte, []int) {
-	return file_metadata_metadatapb_api_proto_rawDescGZIP(), []int{32}
+	return file_metadata_metadatapb_api_proto_rawDescGZIP(), []int{33}
 }
 
 func (x *RenewLeaseRequest) GetVolume() []byte {
@@ -2568,7 +2662,7 @@ type PGMembership struct {
 
 func (x *PGMembership) Reset() {
 	*x = PGMembership{}
-	mi := &file_metadata_metadatapb_api_proto_msgTypes[33]
+	mi := &file_metadata_metadatapb_api_proto_msgTypes[34]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -2580,7 +2674,7 @@ func (x *PGMembership) String() string {
 func (*PGMembership) ProtoMessage() {}
 
 func (x *PGMembership) ProtoReflect() protoreflect.Message {
-	mi := &file_metadata_metadatapb_api_proto_msgTypes[33]
+	mi := &file_metadata_metadatapb_api_proto_msgTypes[34]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -2593,7 +2687,7 @@ func (x *PGMembership) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use PGMembership.ProtoReflect.Descriptor instead.
 func (*PGMembership) Descriptor() ([]byte, []int) {
-	return file_metadata_metadatapb_api_proto_rawDescGZIP(), []int{33}
+	return file_metadata_metadatapb_api_proto_rawDescGZIP(), []int{34}
 }
 
 func (x *PGMembership) GetPg() uint32 {
@@ -2623,7 +2717,7 @@ type RenewLeaseReply struct {
 
 func (x *RenewLeaseReply) Reset() {
 	*x = RenewLeaseReply{}
-	mi := &file_metadata_metadatapb_api_proto_msgTypes[34]
+	mi := &file_metadata_metadatapb_api_proto_msgTypes[35]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -2635,7 +2729,7 @@ func (x *RenewLeaseReply) String() string {
 func (*RenewLeaseReply) ProtoMessage() {}
 
 func (x *RenewLeaseReply) ProtoReflect() protoreflect.Message {
-	mi := &file_metadata_metadatapb_api_proto_msgTypes[34]
+	mi := &file_metadata_metadatapb_api_proto_msgTypes[35]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -2648,7 +2742,7 @@ func (x *RenewLeaseReply) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use RenewLeaseReply.ProtoReflect.Descriptor instead.
 func (*RenewLeaseReply) Descriptor() ([]byte, []int) {
-	return file_metadata_metadatapb_api_proto_rawDescGZIP(), []int{34}
+	return file_metadata_metadatapb_api_proto_rawDescGZIP(), []int{35}
 }
 
 func (x *RenewLeaseReply) GetSize() uint64 {
@@ -2685,7 +2779,7 @@ type NodeRef struct {
 
 func (x *NodeRef) Reset() {
 	*x = NodeRef{}
-	mi := &file_metadata_metadatapb_api_proto_msgTypes[35]
+	mi := &file_metadata_metadatapb_api_proto_msgTypes[36]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -2697,7 +2791,7 @@ func (x *NodeRef) String() string {
 func (*NodeRef) ProtoMessage() {}
 
 func (x *NodeRef) ProtoReflect() protoreflect.Message {
-	mi := &file_metadata_metadatapb_api_proto_msgTypes[35]
+	mi := &file_metadata_metadatapb_api_proto_msgTypes[36]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -2710,7 +2804,7 @@ func (x *NodeRef) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use NodeRef.ProtoReflect.Descriptor instead.
 func (*NodeRef) Descriptor() ([]byte, []int) {
-	return file_metadata_metadatapb_api_proto_rawDescGZIP(), []int{35}
+	return file_metadata_metadatapb_api_proto_rawDescGZIP(), []int{36}
 }
 
 func (x *NodeRef) GetNode() string {
@@ -2760,7 +2854,7 @@ type Segment struct {
 
 func (x *Segment) Reset() {
 	*x = Segment{}
-	mi := &file_metadata_metadatapb_api_proto_msgTypes[36]
+	mi := &file_metadata_metadatapb_api_proto_msgTypes[37]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -2772,7 +2866,7 @@ func (x *Segment) String() string {
 func (*Segment) ProtoMessage() {}
 
 func (x *Segment) ProtoReflect() protoreflect.Message {
-	mi := &file_metadata_metadatapb_api_proto_msgTypes[36]
+	mi := &file_metadata_metadatapb_api_proto_msgTypes[37]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -2785,7 +2879,7 @@ func (x *Segment) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Segment.ProtoReflect.Descriptor instead.
 func (*Segment) Descriptor() ([]byte, []int) {
-	return file_metadata_metadatapb_api_proto_rawDescGZIP(), []int{36}
+	return file_metadata_metadatapb_api_proto_rawDescGZIP(), []int{37}
 }
 
 func (x *Segment) GetId() []byte {
@@ -2825,7 +2919,7 @@ type QuorumSet struct {
 
 func (x *QuorumSet) Reset() {
 	*x = QuorumSet{}
-	mi := &file_metadata_metadatapb_api_proto_msgTypes[37]
+	mi := &file_metadata_metadatapb_api_proto_msgTypes[38]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -2837,7 +2931,7 @@ func (x *QuorumSet) String() string {
 func (*QuorumSet) ProtoMessage() {}
 
 func (x *QuorumSet) ProtoReflect() protoreflect.Message {
-	mi := &file_metadata_metadatapb_api_proto_msgTypes[37]
+	mi := &file_metadata_metadatapb_api_proto_msgTypes[38]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -2850,7 +2944,7 @@ func (x *QuorumSet) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use QuorumSet.ProtoReflect.Descriptor instead.
 func (*QuorumSet) Descriptor() ([]byte, []int) {
-	return file_metadata_metadatapb_api_proto_rawDescGZIP(), []int{37}
+	return file_metadata_metadatapb_api_proto_rawDescGZIP(), []int{38}
 }
 
 func (x *QuorumSet) GetMembers() []uint32 {
@@ -2874,7 +2968,7 @@ type PG struct {
 
 func (x *PG) Reset() {
 	*x = PG{}
-	mi := &file_metadata_metadatapb_api_proto_msgTypes[38]
+	mi := &file_metadata_metadatapb_api_proto_msgTypes[39]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -2886,7 +2980,7 @@ func (x *PG) String() string {
 func (*PG) ProtoMessage() {}
 
 func (x *PG) ProtoReflect() protoreflect.Message {
-	mi := &file_metadata_metadatapb_api_proto_msgTypes[38]
+	mi := &file_metadata_metadatapb_api_proto_msgTypes[39]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -2899,7 +2993,7 @@ func (x *PG) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use PG.ProtoReflect.Descriptor instead.
 func (*PG) Descriptor() ([]byte, []int) {
-	return file_metadata_metadatapb_api_proto_rawDescGZIP(), []int{38}
+	return file_metadata_metadatapb_api_proto_rawDescGZIP(), []int{39}
 }
 
 func (x *PG) GetIndex() uint32 {
@@ -2955,7 +3049,7 @@ type EnsurePGRequest struct {
 
 func (x *EnsurePGRequest) Reset() {
 	*x = EnsurePGRequest{}
-	mi := &file_metadata_metadatapb_api_proto_msgTypes[39]
+	mi := &file_metadata_metadatapb_api_proto_msgTypes[40]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -2967,7 +3061,7 @@ func (x *EnsurePGRequest) String() string {
 func (*EnsurePGRequest) ProtoMessage() {}
 
 func (x *EnsurePGRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_metadata_metadatapb_api_proto_msgTypes[39]
+	mi := &file_metadata_metadatapb_api_proto_msgTypes[40]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -2980,7 +3074,7 @@ func (x *EnsurePGRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use EnsurePGRequest.ProtoReflect.Descriptor instead.
 func (*EnsurePGRequest) Descriptor() ([]byte, []int) {
-	return file_metadata_metadatapb_api_proto_rawDescGZIP(), []int{39}
+	return file_metadata_metadatapb_api_proto_rawDescGZIP(), []int{40}
 }
 
 func (x *EnsurePGRequest) GetVolume() []byte {
@@ -3016,7 +3110,7 @@ type ListPGsRequest struct {
 
 func (x *ListPGsRequest) Reset() {
 	*x = ListPGsRequest{}
-	mi := &file_metadata_metadatapb_api_proto_msgTypes[40]
+	mi := &file_metadata_metadatapb_api_proto_msgTypes[41]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -3028,7 +3122,7 @@ func (x *ListPGsRequest) String() string {
 func (*ListPGsRequest) ProtoMessage() {}
 
 func (x *ListPGsRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_metadata_metadatapb_api_proto_msgTypes[40]
+	mi := &file_metadata_metadatapb_api_proto_msgTypes[41]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -3041,7 +3135,7 @@ func (x *ListPGsRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use ListPGsRequest.ProtoReflect.Descriptor instead.
 func (*ListPGsRequest) Descriptor() ([]byte, []int) {
-	return file_metadata_metadatapb_api_proto_rawDescGZIP(), []int{40}
+	return file_metadata_metadatapb_api_proto_rawDescGZIP(), []int{41}
 }
 
 func (x *ListPGsRequest) GetVolume() string {
@@ -3085,7 +3179,7 @@ type PGsReply struct {
 
 func (x *PGsReply) Reset() {
 	*x = PGsReply{}
-	mi := &file_metadata_metadatapb_api_proto_msgTypes[41]
+	mi := &file_metadata_metadatapb_api_proto_msgTypes[42]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -3097,7 +3191,7 @@ func (x *PGsReply) String() string {
 func (*PGsReply) ProtoMessage() {}
 
 func (x *PGsReply) ProtoReflect() protoreflect.Message {
-	mi := &file_metadata_metadatapb_api_proto_msgTypes[41]
+	mi := &file_metadata_metadatapb_api_proto_msgTypes[42]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -3110,7 +3204,7 @@ func (x *PGsReply) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use PGsReply.ProtoReflect.Descriptor instead.
 func (*PGsReply) Descriptor() ([]byte, []int) {
-	return file_metadata_metadatapb_api_proto_rawDescGZIP(), []int{41}
+	return file_metadata_metadatapb_api_proto_rawDescGZIP(), []int{42}
 }
 
 func (x *PGsReply) GetNodes() []*NodeRef {
@@ -3163,7 +3257,7 @@ type ReplaceSegmentRequest struct {
 
 func (x *ReplaceSegmentRequest) Reset() {
 	*x = ReplaceSegmentRequest{}
-	mi := &file_metadata_metadatapb_api_proto_msgTypes[42]
+	mi := &file_metadata_metadatapb_api_proto_msgTypes[43]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -3175,7 +3269,7 @@ func (x *ReplaceSegmentRequest) String() string {
 func (*ReplaceSegmentRequest) ProtoMessage() {}
 
 func (x *ReplaceSegmentRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_metadata_metadatapb_api_proto_msgTypes[42]
+	mi := &file_metadata_metadatapb_api_proto_msgTypes[43]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -3188,7 +3282,7 @@ func (x *ReplaceSegmentRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use ReplaceSegmentRequest.ProtoReflect.Descriptor instead.
 func (*ReplaceSegmentRequest) Descriptor() ([]byte, []int) {
-	return file_metadata_metadatapb_api_proto_rawDescGZIP(), []int{42}
+	return file_metadata_metadatapb_api_proto_rawDescGZIP(), []int{43}
 }
 
 func (x *ReplaceSegmentRequest) GetVolume() string {
@@ -3240,7 +3334,7 @@ type ChangeRequest struct {
 
 func (x *ChangeRequest) Reset() {
 	*x = ChangeRequest{}
-	mi := &file_metadata_metadatapb_api_proto_msgTypes[43]
+	mi := &file_metadata_metadatapb_api_proto_msgTypes[44]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -3252,7 +3346,7 @@ func (x *ChangeRequest) String() string {
 func (*ChangeRequest) ProtoMessage() {}
 
 func (x *ChangeRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_metadata_metadatapb_api_proto_msgTypes[43]
+	mi := &file_metadata_metadatapb_api_proto_msgTypes[44]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -3265,7 +3359,7 @@ func (x *ChangeRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use ChangeRequest.ProtoReflect.Descriptor instead.
 func (*ChangeRequest) Descriptor() ([]byte, []int) {
-	return file_metadata_metadatapb_api_proto_rawDescGZIP(), []int{43}
+	return file_metadata_metadatapb_api_proto_rawDescGZIP(), []int{44}
 }
 
 func (x *ChangeRequest) GetVolume() []byte {
@@ -3310,7 +3404,7 @@ type Member struct {
 
 func (x *Member) Reset() {
 	*x = Member{}
-	mi := &file_metadata_metadatapb_api_proto_msgTypes[44]
+	mi := &file_metadata_metadatapb_api_proto_msgTypes[45]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -3322,7 +3416,7 @@ func (x *Member) String() string {
 func (*Member) ProtoMessage() {}
 
 func (x *Member) ProtoReflect() protoreflect.Message {
-	mi := &file_metadata_metadatapb_api_proto_msgTypes[44]
+	mi := &file_metadata_metadatapb_api_proto_msgTypes[45]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -3335,7 +3429,7 @@ func (x *Member) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Member.ProtoReflect.Descriptor instead.
 func (*Member) Descriptor() ([]byte, []int) {
-	return file_metadata_metadatapb_api_proto_rawDescGZIP(), []int{44}
+	return file_metadata_metadatapb_api_proto_rawDescGZIP(), []int{45}
 }
 
 func (x *Member) GetId() string {
@@ -3388,7 +3482,7 @@ type ClusterInfoRequest struct {
 
 func (x *ClusterInfoRequest) Reset() {
 	*x = ClusterInfoRequest{}
-	mi := &file_metadata_metadatapb_api_proto_msgTypes[45]
+	mi := &file_metadata_metadatapb_api_proto_msgTypes[46]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -3400,7 +3494,7 @@ func (x *ClusterInfoRequest) String() string {
 func (*ClusterInfoRequest) ProtoMessage() {}
 
 func (x *ClusterInfoRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_metadata_metadatapb_api_proto_msgTypes[45]
+	mi := &file_metadata_metadatapb_api_proto_msgTypes[46]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -3413,7 +3507,7 @@ func (x *ClusterInfoRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use ClusterInfoRequest.ProtoReflect.Descriptor instead.
 func (*ClusterInfoRequest) Descriptor() ([]byte, []int) {
-	return file_metadata_metadatapb_api_proto_rawDescGZIP(), []int{45}
+	return file_metadata_metadatapb_api_proto_rawDescGZIP(), []int{46}
 }
 
 type ClusterInfoReply struct {
@@ -3427,7 +3521,7 @@ type ClusterInfoReply struct {
 
 func (x *ClusterInfoReply) Reset() {
 	*x = ClusterInfoReply{}
-	mi := &file_metadata_metadatapb_api_proto_msgTypes[46]
+	mi := &file_metadata_metadatapb_api_proto_msgTypes[47]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -3439,7 +3533,7 @@ func (x *ClusterInfoReply) String() string {
 func (*ClusterInfoReply) ProtoMessage() {}
 
 func (x *ClusterInfoReply) ProtoReflect() protoreflect.Message {
-	mi := &file_metadata_metadatapb_api_proto_msgTypes[46]
+	mi := &file_metadata_metadatapb_api_proto_msgTypes[47]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -3452,7 +3546,7 @@ func (x *ClusterInfoReply) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use ClusterInfoReply.ProtoReflect.Descriptor instead.
 func (*ClusterInfoReply) Descriptor() ([]byte, []int) {
-	return file_metadata_metadatapb_api_proto_rawDescGZIP(), []int{46}
+	return file_metadata_metadatapb_api_proto_rawDescGZIP(), []int{47}
 }
 
 func (x *ClusterInfoReply) GetCluster() []byte {
@@ -3488,7 +3582,7 @@ type JoinRequest struct {
 
 func (x *JoinRequest) Reset() {
 	*x = JoinRequest{}
-	mi := &file_metadata_metadatapb_api_proto_msgTypes[47]
+	mi := &file_metadata_metadatapb_api_proto_msgTypes[48]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -3500,7 +3594,7 @@ func (x *JoinRequest) String() string {
 func (*JoinRequest) ProtoMessage() {}
 
 func (x *JoinRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_metadata_metadatapb_api_proto_msgTypes[47]
+	mi := &file_metadata_metadatapb_api_proto_msgTypes[48]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -3513,7 +3607,7 @@ func (x *JoinRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use JoinRequest.ProtoReflect.Descriptor instead.
 func (*JoinRequest) Descriptor() ([]byte, []int) {
-	return file_metadata_metadatapb_api_proto_rawDescGZIP(), []int{47}
+	return file_metadata_metadatapb_api_proto_rawDescGZIP(), []int{48}
 }
 
 func (x *JoinRequest) GetMember() *Member {
@@ -3552,7 +3646,7 @@ type JoinReply struct {
 
 func (x *JoinReply) Reset() {
 	*x = JoinReply{}
-	mi := &file_metadata_metadatapb_api_proto_msgTypes[48]
+	mi := &file_metadata_metadatapb_api_proto_msgTypes[49]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -3564,7 +3658,7 @@ func (x *JoinReply) String() string {
 func (*JoinReply) ProtoMessage() {}
 
 func (x *JoinReply) ProtoReflect() protoreflect.Message {
-	mi := &file_metadata_metadatapb_api_proto_msgTypes[48]
+	mi := &file_metadata_metadatapb_api_proto_msgTypes[49]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -3577,7 +3671,7 @@ func (x *JoinReply) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use JoinReply.ProtoReflect.Descriptor instead.
 func (*JoinReply) Descriptor() ([]byte, []int) {
-	return file_metadata_metadatapb_api_proto_rawDescGZIP(), []int{48}
+	return file_metadata_metadatapb_api_proto_rawDescGZIP(), []int{49}
 }
 
 type RemoveMemberRequest struct {
@@ -3589,7 +3683,7 @@ type RemoveMemberRequest struct {
 
 func (x *RemoveMemberRequest) Reset() {
 	*x = RemoveMemberRequest{}
-	mi := &file_metadata_metadatapb_api_proto_msgTypes[49]
+	mi := &file_metadata_metadatapb_api_proto_msgTypes[50]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -3601,7 +3695,7 @@ func (x *RemoveMemberRequest) String() string {
 func (*RemoveMemberRequest) ProtoMessage() {}
 
 func (x *RemoveMemberRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_metadata_metadatapb_api_proto_msgTypes[49]
+	mi := &file_metadata_metadatapb_api_proto_msgTypes[50]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -3614,7 +3708,7 @@ func (x *RemoveMemberRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use RemoveMemberRequest.ProtoReflect.Descriptor instead.
 func (*RemoveMemberRequest) Descriptor() ([]byte, []int) {
-	return file_metadata_metadatapb_api_proto_rawDescGZIP(), []int{49}
+	return file_metadata_metadatapb_api_proto_rawDescGZIP(), []int{50}
 }
 
 func (x *RemoveMemberRequest) GetId() string {
@@ -3632,7 +3726,7 @@ type RemoveMemberReply struct {
 
 func (x *RemoveMemberReply) Reset() {
 	*x = RemoveMemberReply{}
-	mi := &file_metadata_metadatapb_api_proto_msgTypes[50]
+	mi := &file_metadata_metadatapb_api_proto_msgTypes[51]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -3644,7 +3738,7 @@ func (x *RemoveMemberReply) String() string {
 func (*RemoveMemberReply) ProtoMessage() {}
 
 func (x *RemoveMemberReply) ProtoReflect() protoreflect.Message {
-	mi := &file_metadata_metadatapb_api_proto_msgTypes[50]
+	mi := &file_metadata_metadatapb_api_proto_msgTypes[51]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -3657,7 +3751,7 @@ func (x *RemoveMemberReply) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use RemoveMemberReply.ProtoReflect.Descriptor instead.
 func (*RemoveMemberReply) Descriptor() ([]byte, []int) {
-	return file_metadata_metadatapb_api_proto_rawDescGZIP(), []int{50}
+	return file_metadata_metadatapb_api_proto_rawDescGZIP(), []int{51}
 }
 
 type Problem struct {
@@ -3672,7 +3766,7 @@ type Problem struct {
 
 func (x *Problem) Reset() {
 	*x = Problem{}
-	mi := &file_metadata_metadatapb_api_proto_msgTypes[51]
+	mi := &file_metadata_metadatapb_api_proto_msgTypes[52]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -3684,7 +3778,7 @@ func (x *Problem) String() string {
 func (*Problem) ProtoMessage() {}
 
 func (x *Problem) ProtoReflect() protoreflect.Message {
-	mi := &file_metadata_metadatapb_api_proto_msgTypes[51]
+	mi := &file_metadata_metadatapb_api_proto_msgTypes[52]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -3697,7 +3791,7 @@ func (x *Problem) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Problem.ProtoReflect.Descriptor instead.
 func (*Problem) Descriptor() ([]byte, []int) {
-	return file_metadata_metadatapb_api_proto_rawDescGZIP(), []int{51}
+	return file_metadata_metadatapb_api_proto_rawDescGZIP(), []int{52}
 }
 
 func (x *Problem) GetSubject() string {
@@ -3742,7 +3836,7 @@ type VolumeStatus struct {
 
 func (x *VolumeStatus) Reset() {
 	*x = VolumeStatus{}
-	mi := &file_metadata_metadatapb_api_proto_msgTypes[52]
+	mi := &file_metadata_metadatapb_api_proto_msgTypes[53]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -3754,7 +3848,7 @@ func (x *VolumeStatus) String() string {
 func (*VolumeStatus) ProtoMessage() {}
 
 func (x *VolumeStatus) ProtoReflect() protoreflect.Message {
-	mi := &file_metadata_metadatapb_api_proto_msgTypes[52]
+	mi := &file_metadata_metadatapb_api_proto_msgTypes[53]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -3767,7 +3861,7 @@ func (x *VolumeStatus) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use VolumeStatus.ProtoReflect.Descriptor instead.
 func (*VolumeStatus) Descriptor() ([]byte, []int) {
-	return file_metadata_metadatapb_api_proto_rawDescGZIP(), []int{52}
+	return file_metadata_metadatapb_api_proto_rawDescGZIP(), []int{53}
 }
 
 func (x *VolumeStatus) GetVolume() *Volume {
@@ -3827,7 +3921,7 @@ type PGChange struct {
 
 func (x *PGChange) Reset() {
 	*x = PGChange{}
-	mi := &file_metadata_metadatapb_api_proto_msgTypes[53]
+	mi := &file_metadata_metadatapb_api_proto_msgTypes[54]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -3839,7 +3933,7 @@ func (x *PGChange) String() string {
 func (*PGChange) ProtoMessage() {}
 
 func (x *PGChange) ProtoReflect() protoreflect.Message {
-	mi := &file_metadata_metadatapb_api_proto_msgTypes[53]
+	mi := &file_metadata_metadatapb_api_proto_msgTypes[54]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -3852,7 +3946,7 @@ func (x *PGChange) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use PGChange.ProtoReflect.Descriptor instead.
 func (*PGChange) Descriptor() ([]byte, []int) {
-	return file_metadata_metadatapb_api_proto_rawDescGZIP(), []int{53}
+	return file_metadata_metadatapb_api_proto_rawDescGZIP(), []int{54}
 }
 
 func (x *PGChange) GetPg() uint32 {
@@ -3907,7 +4001,7 @@ type DamageReport struct {
 
 func (x *DamageReport) Reset() {
 	*x = DamageReport{}
-	mi := &file_metadata_metadatapb_api_proto_msgTypes[54]
+	mi := &file_metadata_metadatapb_api_proto_msgTypes[55]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -3919,7 +4013,7 @@ func (x *DamageReport) String() string {
 func (*DamageReport) ProtoMessage() {}
 
 func (x *DamageReport) ProtoReflect() protoreflect.Message {
-	mi := &file_metadata_metadatapb_api_proto_msgTypes[54]
+	mi := &file_metadata_metadatapb_api_proto_msgTypes[55]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -3932,7 +4026,7 @@ func (x *DamageReport) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use DamageReport.ProtoReflect.Descriptor instead.
 func (*DamageReport) Descriptor() ([]byte, []int) {
-	return file_metadata_metadatapb_api_proto_rawDescGZIP(), []int{54}
+	return file_metadata_metadatapb_api_proto_rawDescGZIP(), []int{55}
 }
 
 func (x *DamageReport) GetNode() string {
@@ -3957,7 +4051,7 @@ type StatusRequest struct {
 
 func (x *StatusRequest) Reset() {
 	*x = StatusRequest{}
-	mi := &file_metadata_metadatapb_api_proto_msgTypes[55]
+	mi := &file_metadata_metadatapb_api_proto_msgTypes[56]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -3969,7 +4063,7 @@ func (x *StatusRequest) String() string {
 func (*StatusRequest) ProtoMessage() {}
 
 func (x *StatusRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_metadata_metadatapb_api_proto_msgTypes[55]
+	mi := &file_metadata_metadatapb_api_proto_msgTypes[56]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -3982,7 +4076,7 @@ func (x *StatusRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use StatusRequest.ProtoReflect.Descriptor instead.
 func (*StatusRequest) Descriptor() ([]byte, []int) {
-	return file_metadata_metadatapb_api_proto_rawDescGZIP(), []int{55}
+	return file_metadata_metadatapb_api_proto_rawDescGZIP(), []int{56}
 }
 
 type StatusReply struct {
@@ -3999,7 +4093,7 @@ type StatusReply struct {
 
 func (x *StatusReply) Reset() {
 	*x = StatusReply{}
-	mi := &file_metadata_metadatapb_api_proto_msgTypes[56]
+	mi := &file_metadata_metadatapb_api_proto_msgTypes[57]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -4011,7 +4105,7 @@ func (x *StatusReply) String() string {
 func (*StatusReply) ProtoMessage() {}
 
 func (x *StatusReply) ProtoReflect() protoreflect.Message {
-	mi := &file_metadata_metadatapb_api_proto_msgTypes[56]
+	mi := &file_metadata_metadatapb_api_proto_msgTypes[57]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -4024,7 +4118,7 @@ func (x *StatusReply) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use StatusReply.ProtoReflect.Descriptor instead.
 func (*StatusReply) Descriptor() ([]byte, []int) {
-	return file_metadata_metadatapb_api_proto_rawDescGZIP(), []int{56}
+	return file_metadata_metadatapb_api_proto_rawDescGZIP(), []int{57}
 }
 
 func (x *StatusReply) GetCluster() []byte {
@@ -4112,7 +4206,7 @@ const file_metadata_metadatapb_api_proto_rawDesc = "" +
 	"\adropped\x18\t \x03(\v2\x1f.sextant.metadata.v1.SegmentRefR\adropped\x12\x18\n" +
 	"\adamages\x18\n" +
 	" \x01(\x04R\adamages\x127\n" +
-	"\x06health\x18\v \x01(\v2\x1f.sextant.metadata.v1.DiskHealthR\x06health\"\xf0\x02\n" +
+	"\x06health\x18\v \x01(\v2\x1f.sextant.metadata.v1.DiskHealthR\x06health\"\xa2\x03\n" +
 	"\n" +
 	"DiskHealth\x12\x16\n" +
 	"\x06folder\x18\x01 \x01(\tR\x06folder\x12\x16\n" +
@@ -4128,7 +4222,15 @@ const file_metadata_metadatapb_api_proto_rawDesc = "" +
 	"\x10longest_flush_ns\x18\n" +
 	" \x01(\x03R\x0elongestFlushNs\x12\x1a\n" +
 	"\bunmended\x18\v \x01(\x04R\bunmended\x120\n" +
-	"\x05scrub\x18\f \x01(\v2\x1a.sextant.metadata.v1.ScrubR\x05scrub\"\xe0\x01\n" +
+	"\x05scrub\x18\f \x01(\v2\x1a.sextant.metadata.v1.ScrubR\x05scrub\x120\n" +
+	"\x05pulls\x18\r \x01(\v2\x1a.sextant.metadata.v1.PullsR\x05pulls\"\x96\x01\n" +
+	"\x05Pulls\x12\x1a\n" +
+	"\bsegments\x18\x01 \x01(\x04R\bsegments\x12\x18\n" +
+	"\arecords\x18\x02 \x01(\x04R\arecords\x12\x16\n" +
+	"\x06leaves\x18\x03 \x01(\x04R\x06leaves\x12\x12\n" +
+	"\x04left\x18\x04 \x01(\x04R\x04left\x12\x12\n" +
+	"\x04rate\x18\x05 \x01(\x04R\x04rate\x12\x17\n" +
+	"\aends_ns\x18\x06 \x01(\x03R\x06endsNs\"\xe0\x01\n" +
 	"\x05Scrub\x12\x18\n" +
 	"\arunning\x18\x01 \x01(\bR\arunning\x12\x12\n" +
 	"\x04done\x18\x02 \x01(\x04R\x04done\x12\x14\n" +
@@ -4445,7 +4547,7 @@ func file_metadata_metadatapb_api_proto_rawDescGZIP() []byte {
 }
 
 var file_metadata_metadatapb_api_proto_enumTypes = make([]protoimpl.EnumInfo, 4)
-var file_metadata_metadatapb_api_proto_msgTypes = make([]protoimpl.MessageInfo, 59)
+var file_metadata_metadatapb_api_proto_msgTypes = make([]protoimpl.MessageInfo, 60)
 var file_metadata_metadatapb_api_proto_goTypes = []any{
 	(ErrorKind)(0),                // 0: sextant.metadata.v1.ErrorKind
 	(NodeState)(0),                // 1: sextant.metadata.v1.NodeState
@@ -4458,58 +4560,59 @@ var file_metadata_metadatapb_api_proto_goTypes = []any{
 	(*SegmentReport)(nil),         // 8: sextant.metadata.v1.SegmentReport
 	(*HeartbeatRequest)(nil),      // 9: sextant.metadata.v1.HeartbeatRequest
 	(*DiskHealth)(nil),            // 10: sextant.metadata.v1.DiskHealth
-	(*Scrub)(nil),                 // 11: sextant.metadata.v1.Scrub
-	(*HeartbeatReply)(nil),        // 12: sextant.metadata.v1.HeartbeatReply
-	(*Node)(nil),                  // 13: sextant.metadata.v1.Node
-	(*ListNodesRequest)(nil),      // 14: sextant.metadata.v1.ListNodesRequest
-	(*ListNodesReply)(nil),        // 15: sextant.metadata.v1.ListNodesReply
-	(*SetNodeStateRequest)(nil),   // 16: sextant.metadata.v1.SetNodeStateRequest
-	(*SetNodeStateReply)(nil),     // 17: sextant.metadata.v1.SetNodeStateReply
-	(*ScrubNodeRequest)(nil),      // 18: sextant.metadata.v1.ScrubNodeRequest
-	(*ScrubNodeReply)(nil),        // 19: sextant.metadata.v1.ScrubNodeReply
-	(*Volume)(nil),                // 20: sextant.metadata.v1.Volume
-	(*CreateVolumeRequest)(nil),   // 21: sextant.metadata.v1.CreateVolumeRequest
-	(*VolumeReply)(nil),           // 22: sextant.metadata.v1.VolumeReply
-	(*ListVolumesRequest)(nil),    // 23: sextant.metadata.v1.ListVolumesRequest
-	(*ListVolumesReply)(nil),      // 24: sextant.metadata.v1.ListVolumesReply
-	(*GetVolumeRequest)(nil),      // 25: sextant.metadata.v1.GetVolumeRequest
-	(*ResizeVolumeRequest)(nil),   // 26: sextant.metadata.v1.ResizeVolumeRequest
-	(*DeleteVolumeRequest)(nil),   // 27: sextant.metadata.v1.DeleteVolumeRequest
-	(*DeleteVolumeReply)(nil),     // 28: sextant.metadata.v1.DeleteVolumeReply
-	(*OpenVolumeRequest)(nil),     // 29: sextant.metadata.v1.OpenVolumeRequest
-	(*OpenVolumeReply)(nil),       // 30: sextant.metadata.v1.OpenVolumeReply
-	(*OpenDoneRequest)(nil),       // 31: sextant.metadata.v1.OpenDoneRequest
-	(*OpenDoneReply)(nil),         // 32: sextant.metadata.v1.OpenDoneReply
-	(*CloseVolumeRequest)(nil),    // 33: sextant.metadata.v1.CloseVolumeRequest
-	(*CloseVolumeReply)(nil),      // 34: sextant.metadata.v1.CloseVolumeReply
-	(*SegmentHealth)(nil),         // 35: sextant.metadata.v1.SegmentHealth
-	(*RenewLeaseRequest)(nil),     // 36: sextant.metadata.v1.RenewLeaseRequest
-	(*PGMembership)(nil),          // 37: sextant.metadata.v1.PGMembership
-	(*RenewLeaseReply)(nil),       // 38: sextant.metadata.v1.RenewLeaseReply
-	(*NodeRef)(nil),               // 39: sextant.metadata.v1.NodeRef
-	(*Segment)(nil),               // 40: sextant.metadata.v1.Segment
-	(*QuorumSet)(nil),             // 41: sextant.metadata.v1.QuorumSet
-	(*PG)(nil),                    // 42: sextant.metadata.v1.PG
-	(*EnsurePGRequest)(nil),       // 43: sextant.metadata.v1.EnsurePGRequest
-	(*ListPGsRequest)(nil),        // 44: sextant.metadata.v1.ListPGsRequest
-	(*PGsReply)(nil),              // 45: sextant.metadata.v1.PGsReply
-	(*ReplaceSegmentRequest)(nil), // 46: sextant.metadata.v1.ReplaceSegmentRequest
-	(*ChangeRequest)(nil),         // 47: sextant.metadata.v1.ChangeRequest
-	(*Member)(nil),                // 48: sextant.metadata.v1.Member
-	(*ClusterInfoRequest)(nil),    // 49: sextant.metadata.v1.ClusterInfoRequest
-	(*ClusterInfoReply)(nil),      // 50: sextant.metadata.v1.ClusterInfoReply
-	(*JoinRequest)(nil),           // 51: sextant.metadata.v1.JoinRequest
-	(*JoinReply)(nil),             // 52: sextant.metadata.v1.JoinReply
-	(*RemoveMemberRequest)(nil),   // 53: sextant.metadata.v1.RemoveMemberRequest
-	(*RemoveMemberReply)(nil),     // 54: sextant.metadata.v1.RemoveMemberReply
-	(*Problem)(nil),               // 55: sextant.metadata.v1.Problem
-	(*VolumeStatus)(nil),          // 56: sextant.metadata.v1.VolumeStatus
-	(*PGChange)(nil),              // 57: sextant.metadata.v1.PGChange
-	(*DamageReport)(nil),          // 58: sextant.metadata.v1.DamageReport
-	(*StatusRequest)(nil),         // 59: sextant.metadata.v1.StatusRequest
-	(*StatusReply)(nil),           // 60: sextant.metadata.v1.StatusReply
-	nil,                           // 61: sextant.metadata.v1.RenewLeaseRequest.CountersEntry
-	nil,                           // 62: sextant.metadata.v1.VolumeStatus.CountersEntry
+	(*Pulls)(nil),                 // 11: sextant.metadata.v1.Pulls
+	(*Scrub)(nil),                 // 12: sextant.metadata.v1.Scrub
+	(*HeartbeatReply)(nil),        // 13: sextant.metadata.v1.HeartbeatReply
+	(*Node)(nil),                  // 14: sextant.metadata.v1.Node
+	(*ListNodesRequest)(nil),      // 15: sextant.metadata.v1.ListNodesRequest
+	(*ListNodesReply)(nil),        // 16: sextant.metadata.v1.ListNodesReply
+	(*SetNodeStateRequest)(nil),   // 17: sextant.metadata.v1.SetNodeStateRequest
+	(*SetNodeStateReply)(nil),     // 18: sextant.metadata.v1.SetNodeStateReply
+	(*ScrubNodeRequest)(nil),      // 19: sextant.metadata.v1.ScrubNodeRequest
+	(*ScrubNodeReply)(nil),        // 20: sextant.metadata.v1.ScrubNodeReply
+	(*Volume)(nil),                // 21: sextant.metadata.v1.Volume
+	(*CreateVolumeRequest)(nil),   // 22: sextant.metadata.v1.CreateVolumeRequest
+	(*VolumeReply)(nil),           // 23: sextant.metadata.v1.VolumeReply
+	(*ListVolumesRequest)(nil),    // 24: sextant.metadata.v1.ListVolumesRequest
+	(*ListVolumesReply)(nil),      // 25: sextant.metadata.v1.ListVolumesReply
+	(*GetVolumeRequest)(nil),      // 26: sextant.metadata.v1.GetVolumeRequest
+	(*ResizeVolumeRequest)(nil),   // 27: sextant.metadata.v1.ResizeVolumeRequest
+	(*DeleteVolumeRequest)(nil),   // 28: sextant.metadata.v1.DeleteVolumeRequest
+	(*DeleteVolumeReply)(nil),     // 29: sextant.metadata.v1.DeleteVolumeReply
+	(*OpenVolumeRequest)(nil),     // 30: sextant.metadata.v1.OpenVolumeRequest
+	(*OpenVolumeReply)(nil),       // 31: sextant.metadata.v1.OpenVolumeReply
+	(*OpenDoneRequest)(nil),       // 32: sextant.metadata.v1.OpenDoneRequest
+	(*OpenDoneReply)(nil),         // 33: sextant.metadata.v1.OpenDoneReply
+	(*CloseVolumeRequest)(nil),    // 34: sextant.metadata.v1.CloseVolumeRequest
+	(*CloseVolumeReply)(nil),      // 35: sextant.metadata.v1.CloseVolumeReply
+	(*SegmentHealth)(nil),         // 36: sextant.metadata.v1.SegmentHealth
+	(*RenewLeaseRequest)(nil),     // 37: sextant.metadata.v1.RenewLeaseRequest
+	(*PGMembership)(nil),          // 38: sextant.metadata.v1.PGMembership
+	(*RenewLeaseReply)(nil),       // 39: sextant.metadata.v1.RenewLeaseReply
+	(*NodeRef)(nil),               // 40: sextant.metadata.v1.NodeRef
+	(*Segment)(nil),               // 41: sextant.metadata.v1.Segment
+	(*QuorumSet)(nil),             // 42: sextant.metadata.v1.QuorumSet
+	(*PG)(nil),                    // 43: sextant.metadata.v1.PG
+	(*EnsurePGRequest)(nil),       // 44: sextant.metadata.v1.EnsurePGRequest
+	(*ListPGsRequest)(nil),        // 45: sextant.metadata.v1.ListPGsRequest
+	(*PGsReply)(nil),              // 46: sextant.metadata.v1.PGsReply
+	(*ReplaceSegmentRequest)(nil), // 47: sextant.metadata.v1.ReplaceSegmentRequest
+	(*ChangeRequest)(nil),         // 48: sextant.metadata.v1.ChangeRequest
+	(*Member)(nil),                // 49: sextant.metadata.v1.Member
+	(*ClusterInfoRequest)(nil),    // 50: sextant.metadata.v1.ClusterInfoRequest
+	(*ClusterInfoReply)(nil),      // 51: sextant.metadata.v1.ClusterInfoReply
+	(*JoinRequest)(nil),           // 52: sextant.metadata.v1.JoinRequest
+	(*JoinReply)(nil),             // 53: sextant.metadata.v1.JoinReply
+	(*RemoveMemberRequest)(nil),   // 54: sextant.metadata.v1.RemoveMemberRequest
+	(*RemoveMemberReply)(nil),     // 55: sextant.metadata.v1.RemoveMemberReply
+	(*Problem)(nil),               // 56: sextant.metadata.v1.Problem
+	(*VolumeStatus)(nil),          // 57: sextant.metadata.v1.VolumeStatus
+	(*PGChange)(nil),              // 58: sextant.metadata.v1.PGChange
+	(*DamageReport)(nil),          // 59: sextant.metadata.v1.DamageReport
+	(*StatusRequest)(nil),         // 60: sextant.metadata.v1.StatusRequest
+	(*StatusReply)(nil),           // 61: sextant.metadata.v1.StatusReply
+	nil,                           // 62: sextant.metadata.v1.RenewLeaseRequest.CountersEntry
+	nil,                           // 63: sextant.metadata.v1.VolumeStatus.CountersEntry
 }
 var file_metadata_metadatapb_api_proto_depIdxs = []int32{
 	0,  // 0: sextant.metadata.v1.ErrorDetail.kind:type_name -> sextant.metadata.v1.ErrorKind
@@ -4517,91 +4620,92 @@ var file_metadata_metadatapb_api_proto_depIdxs = []int32{
 	8,  // 2: sextant.metadata.v1.HeartbeatRequest.segments:type_name -> sextant.metadata.v1.SegmentReport
 	7,  // 3: sextant.metadata.v1.HeartbeatRequest.dropped:type_name -> sextant.metadata.v1.SegmentRef
 	10, // 4: sextant.metadata.v1.HeartbeatRequest.health:type_name -> sextant.metadata.v1.DiskHealth
-	11, // 5: sextant.metadata.v1.DiskHealth.scrub:type_name -> sextant.metadata.v1.Scrub
-	1,  // 6: sextant.metadata.v1.HeartbeatReply.state:type_name -> sextant.metadata.v1.NodeState
-	7,  // 7: sextant.metadata.v1.HeartbeatReply.drop:type_name -> sextant.metadata.v1.SegmentRef
-	1,  // 8: sextant.metadata.v1.Node.state:type_name -> sextant.metadata.v1.NodeState
-	10, // 9: sextant.metadata.v1.Node.health:type_name -> sextant.metadata.v1.DiskHealth
-	13, // 10: sextant.metadata.v1.ListNodesReply.nodes:type_name -> sextant.metadata.v1.Node
-	1,  // 11: sextant.metadata.v1.SetNodeStateRequest.state:type_name -> sextant.metadata.v1.NodeState
-	2,  // 12: sextant.metadata.v1.Volume.open_state:type_name -> sextant.metadata.v1.OpenState
-	20, // 13: sextant.metadata.v1.VolumeReply.volume:type_name -> sextant.metadata.v1.Volume
-	20, // 14: sextant.metadata.v1.ListVolumesReply.volumes:type_name -> sextant.metadata.v1.Volume
-	20, // 15: sextant.metadata.v1.OpenVolumeReply.volume:type_name -> sextant.metadata.v1.Volume
-	3,  // 16: sextant.metadata.v1.SegmentHealth.state:type_name -> sextant.metadata.v1.SegmentState
-	35, // 17: sextant.metadata.v1.RenewLeaseRequest.unhealthy:type_name -> sextant.metadata.v1.SegmentHealth
-	61, // 18: sextant.metadata.v1.RenewLeaseRequest.counters:type_name -> sextant.metadata.v1.RenewLeaseRequest.CountersEntry
-	37, // 19: sextant.metadata.v1.RenewLeaseRequest.changing:type_name -> sextant.metadata.v1.PGMembership
-	37, // 20: sextant.metadata.v1.RenewLeaseReply.changing:type_name -> sextant.metadata.v1.PGMembership
-	40, // 21: sextant.metadata.v1.PG.segments:type_name -> sextant.metadata.v1.Segment
-	41, // 22: sextant.metadata.v1.PG.sets:type_name -> sextant.metadata.v1.QuorumSet
-	39, // 23: sextant.metadata.v1.PGsReply.nodes:type_name -> sextant.metadata.v1.NodeRef
-	42, // 24: sextant.metadata.v1.PGsReply.pgs:type_name -> sextant.metadata.v1.PG
-	48, // 25: sextant.metadata.v1.ClusterInfoReply.members:type_name -> sextant.metadata.v1.Member
-	48, // 26: sextant.metadata.v1.JoinRequest.member:type_name -> sextant.metadata.v1.Member
-	20, // 27: sextant.metadata.v1.VolumeStatus.volume:type_name -> sextant.metadata.v1.Volume
-	35, // 28: sextant.metadata.v1.VolumeStatus.unhealthy:type_name -> sextant.metadata.v1.SegmentHealth
-	62, // 29: sextant.metadata.v1.VolumeStatus.counters:type_name -> sextant.metadata.v1.VolumeStatus.CountersEntry
-	57, // 30: sextant.metadata.v1.VolumeStatus.changes:type_name -> sextant.metadata.v1.PGChange
-	8,  // 31: sextant.metadata.v1.DamageReport.segment:type_name -> sextant.metadata.v1.SegmentReport
-	48, // 32: sextant.metadata.v1.StatusReply.members:type_name -> sextant.metadata.v1.Member
-	13, // 33: sextant.metadata.v1.StatusReply.nodes:type_name -> sextant.metadata.v1.Node
-	56, // 34: sextant.metadata.v1.StatusReply.volumes:type_name -> sextant.metadata.v1.VolumeStatus
-	58, // 35: sextant.metadata.v1.StatusReply.damage:type_name -> sextant.metadata.v1.DamageReport
-	55, // 36: sextant.metadata.v1.StatusReply.problems:type_name -> sextant.metadata.v1.Problem
-	5,  // 37: sextant.metadata.v1.Metadata.RegisterNode:input_type -> sextant.metadata.v1.RegisterNodeRequest
-	9,  // 38: sextant.metadata.v1.Metadata.Heartbeat:input_type -> sextant.metadata.v1.HeartbeatRequest
-	14, // 39: sextant.metadata.v1.Metadata.ListNodes:input_type -> sextant.metadata.v1.ListNodesRequest
-	16, // 40: sextant.metadata.v1.Metadata.SetNodeState:input_type -> sextant.metadata.v1.SetNodeStateRequest
-	18, // 41: sextant.metadata.v1.Metadata.ScrubNode:input_type -> sextant.metadata.v1.ScrubNodeRequest
-	21, // 42: sextant.metadata.v1.Metadata.CreateVolume:input_type -> sextant.metadata.v1.CreateVolumeRequest
-	23, // 43: sextant.metadata.v1.Metadata.ListVolumes:input_type -> sextant.metadata.v1.ListVolumesRequest
-	25, // 44: sextant.metadata.v1.Metadata.GetVolume:input_type -> sextant.metadata.v1.GetVolumeRequest
-	26, // 45: sextant.metadata.v1.Metadata.ResizeVolume:input_type -> sextant.metadata.v1.ResizeVolumeRequest
-	27, // 46: sextant.metadata.v1.Metadata.DeleteVolume:input_type -> sextant.metadata.v1.DeleteVolumeRequest
-	29, // 47: sextant.metadata.v1.Metadata.OpenVolume:input_type -> sextant.metadata.v1.OpenVolumeRequest
-	31, // 48: sextant.metadata.v1.Metadata.OpenDone:input_type -> sextant.metadata.v1.OpenDoneRequest
-	33, // 49: sextant.metadata.v1.Metadata.CloseVolume:input_type -> sextant.metadata.v1.CloseVolumeRequest
-	36, // 50: sextant.metadata.v1.Metadata.RenewLease:input_type -> sextant.metadata.v1.RenewLeaseRequest
-	43, // 51: sextant.metadata.v1.Metadata.EnsurePG:input_type -> sextant.metadata.v1.EnsurePGRequest
-	44, // 52: sextant.metadata.v1.Metadata.ListPGs:input_type -> sextant.metadata.v1.ListPGsRequest
-	46, // 53: sextant.metadata.v1.Metadata.ReplaceSegment:input_type -> sextant.metadata.v1.ReplaceSegmentRequest
-	47, // 54: sextant.metadata.v1.Metadata.MarkHydrated:input_type -> sextant.metadata.v1.ChangeRequest
-	47, // 55: sextant.metadata.v1.Metadata.FinishChange:input_type -> sextant.metadata.v1.ChangeRequest
-	47, // 56: sextant.metadata.v1.Metadata.CancelChange:input_type -> sextant.metadata.v1.ChangeRequest
-	59, // 57: sextant.metadata.v1.Metadata.Status:input_type -> sextant.metadata.v1.StatusRequest
-	49, // 58: sextant.metadata.v1.Metadata.ClusterInfo:input_type -> sextant.metadata.v1.ClusterInfoRequest
-	51, // 59: sextant.metadata.v1.Metadata.Join:input_type -> sextant.metadata.v1.JoinRequest
-	53, // 60: sextant.metadata.v1.Metadata.RemoveMember:input_type -> sextant.metadata.v1.RemoveMemberRequest
-	6,  // 61: sextant.metadata.v1.Metadata.RegisterNode:output_type -> sextant.metadata.v1.RegisterNodeReply
-	12, // 62: sextant.metadata.v1.Metadata.Heartbeat:output_type -> sextant.metadata.v1.HeartbeatReply
-	15, // 63: sextant.metadata.v1.Metadata.ListNodes:output_type -> sextant.metadata.v1.ListNodesReply
-	17, // 64: sextant.metadata.v1.Metadata.SetNodeState:output_type -> sextant.metadata.v1.SetNodeStateReply
-	19, // 65: sextant.metadata.v1.Metadata.ScrubNode:output_type -> sextant.metadata.v1.ScrubNodeReply
-	22, // 66: sextant.metadata.v1.Metadata.CreateVolume:output_type -> sextant.metadata.v1.VolumeReply
-	24, // 67: sextant.metadata.v1.Metadata.ListVolumes:output_type -> sextant.metadata.v1.ListVolumesReply
-	22, // 68: sextant.metadata.v1.Metadata.GetVolume:output_type -> sextant.metadata.v1.VolumeReply
-	22, // 69: sextant.metadata.v1.Metadata.ResizeVolume:output_type -> sextant.metadata.v1.VolumeReply
-	28, // 70: sextant.metadata.v1.Metadata.DeleteVolume:output_type -> sextant.metadata.v1.DeleteVolumeReply
-	30, // 71: sextant.metadata.v1.Metadata.OpenVolume:output_type -> sextant.metadata.v1.OpenVolumeReply
-	32, // 72: sextant.metadata.v1.Metadata.OpenDone:output_type -> sextant.metadata.v1.OpenDoneReply
-	34, // 73: sextant.metadata.v1.Metadata.CloseVolume:output_type -> sextant.metadata.v1.CloseVolumeReply
-	38, // 74: sextant.metadata.v1.Metadata.RenewLease:output_type -> sextant.metadata.v1.RenewLeaseReply
-	45, // 75: sextant.metadata.v1.Metadata.EnsurePG:output_type -> sextant.metadata.v1.PGsReply
-	45, // 76: sextant.metadata.v1.Metadata.ListPGs:output_type -> sextant.metadata.v1.PGsReply
-	45, // 77: sextant.metadata.v1.Metadata.ReplaceSegment:output_type -> sextant.metadata.v1.PGsReply
-	45, // 78: sextant.metadata.v1.Metadata.MarkHydrated:output_type -> sextant.metadata.v1.PGsReply
-	45, // 79: sextant.metadata.v1.Metadata.FinishChange:output_type -> sextant.metadata.v1.PGsReply
-	45, // 80: sextant.metadata.v1.Metadata.CancelChange:output_type -> sextant.metadata.v1.PGsReply
-	60, // 81: sextant.metadata.v1.Metadata.Status:output_type -> sextant.metadata.v1.StatusReply
-	50, // 82: sextant.metadata.v1.Metadata.ClusterInfo:output_type -> sextant.metadata.v1.ClusterInfoReply
-	52, // 83: sextant.metadata.v1.Metadata.Join:output_type -> sextant.metadata.v1.JoinReply
-	54, // 84: sextant.metadata.v1.Metadata.RemoveMember:output_type -> sextant.metadata.v1.RemoveMemberReply
-	61, // [61:85] is the sub-list for method output_type
-	37, // [37:61] is the sub-list for method input_type
-	37, // [37:37] is the sub-list for extension type_name
-	37, // [37:37] is the sub-list for extension extendee
-	0,  // [0:37] is the sub-list for field type_name
+	12, // 5: sextant.metadata.v1.DiskHealth.scrub:type_name -> sextant.metadata.v1.Scrub
+	11, // 6: sextant.metadata.v1.DiskHealth.pulls:type_name -> sextant.metadata.v1.Pulls
+	1,  // 7: sextant.metadata.v1.HeartbeatReply.state:type_name -> sextant.metadata.v1.NodeState
+	7,  // 8: sextant.metadata.v1.HeartbeatReply.drop:type_name -> sextant.metadata.v1.SegmentRef
+	1,  // 9: sextant.metadata.v1.Node.state:type_name -> sextant.metadata.v1.NodeState
+	10, // 10: sextant.metadata.v1.Node.health:type_name -> sextant.metadata.v1.DiskHealth
+	14, // 11: sextant.metadata.v1.ListNodesReply.nodes:type_name -> sextant.metadata.v1.Node
+	1,  // 12: sextant.metadata.v1.SetNodeStateRequest.state:type_name -> sextant.metadata.v1.NodeState
+	2,  // 13: sextant.metadata.v1.Volume.open_state:type_name -> sextant.metadata.v1.OpenState
+	21, // 14: sextant.metadata.v1.VolumeReply.volume:type_name -> sextant.metadata.v1.Volume
+	21, // 15: sextant.metadata.v1.ListVolumesReply.volumes:type_name -> sextant.metadata.v1.Volume
+	21, // 16: sextant.metadata.v1.OpenVolumeReply.volume:type_name -> sextant.metadata.v1.Volume
+	3,  // 17: sextant.metadata.v1.SegmentHealth.state:type_name -> sextant.metadata.v1.SegmentState
+	36, // 18: sextant.metadata.v1.RenewLeaseRequest.unhealthy:type_name -> sextant.metadata.v1.SegmentHealth
+	62, // 19: sextant.metadata.v1.RenewLeaseRequest.counters:type_name -> sextant.metadata.v1.RenewLeaseRequest.CountersEntry
+	38, // 20: sextant.metadata.v1.RenewLeaseRequest.changing:type_name -> sextant.metadata.v1.PGMembership
+	38, // 21: sextant.metadata.v1.RenewLeaseReply.changing:type_name -> sextant.metadata.v1.PGMembership
+	41, // 22: sextant.metadata.v1.PG.segments:type_name -> sextant.metadata.v1.Segment
+	42, // 23: sextant.metadata.v1.PG.sets:type_name -> sextant.metadata.v1.QuorumSet
+	40, // 24: sextant.metadata.v1.PGsReply.nodes:type_name -> sextant.metadata.v1.NodeRef
+	43, // 25: sextant.metadata.v1.PGsReply.pgs:type_name -> sextant.metadata.v1.PG
+	49, // 26: sextant.metadata.v1.ClusterInfoReply.members:type_name -> sextant.metadata.v1.Member
+	49, // 27: sextant.metadata.v1.JoinRequest.member:type_name -> sextant.metadata.v1.Member
+	21, // 28: sextant.metadata.v1.VolumeStatus.volume:type_name -> sextant.metadata.v1.Volume
+	36, // 29: sextant.metadata.v1.VolumeStatus.unhealthy:type_name -> sextant.metadata.v1.SegmentHealth
+	63, // 30: sextant.metadata.v1.VolumeStatus.counters:type_name -> sextant.metadata.v1.VolumeStatus.CountersEntry
+	58, // 31: sextant.metadata.v1.VolumeStatus.changes:type_name -> sextant.metadata.v1.PGChange
+	8,  // 32: sextant.metadata.v1.DamageReport.segment:type_name -> sextant.metadata.v1.SegmentReport
+	49, // 33: sextant.metadata.v1.StatusReply.members:type_name -> sextant.metadata.v1.Member
+	14, // 34: sextant.metadata.v1.StatusReply.nodes:type_name -> sextant.metadata.v1.Node
+	57, // 35: sextant.metadata.v1.StatusReply.volumes:type_name -> sextant.metadata.v1.VolumeStatus
+	59, // 36: sextant.metadata.v1.StatusReply.damage:type_name -> sextant.metadata.v1.DamageReport
+	56, // 37: sextant.metadata.v1.StatusReply.problems:type_name -> sextant.metadata.v1.Problem
+	5,  // 38: sextant.metadata.v1.Metadata.RegisterNode:input_type -> sextant.metadata.v1.RegisterNodeRequest
+	9,  // 39: sextant.metadata.v1.Metadata.Heartbeat:input_type -> sextant.metadata.v1.HeartbeatRequest
+	15, // 40: sextant.metadata.v1.Metadata.ListNodes:input_type -> sextant.metadata.v1.ListNodesRequest
+	17, // 41: sextant.metadata.v1.Metadata.SetNodeState:input_type -> sextant.metadata.v1.SetNodeStateRequest
+	19, // 42: sextant.metadata.v1.Metadata.ScrubNode:input_type -> sextant.metadata.v1.ScrubNodeRequest
+	22, // 43: sextant.metadata.v1.Metadata.CreateVolume:input_type -> sextant.metadata.v1.CreateVolumeRequest
+	24, // 44: sextant.metadata.v1.Metadata.ListVolumes:input_type -> sextant.metadata.v1.ListVolumesRequest
+	26, // 45: sextant.metadata.v1.Metadata.GetVolume:input_type -> sextant.metadata.v1.GetVolumeRequest
+	27, // 46: sextant.metadata.v1.Metadata.ResizeVolume:input_type -> sextant.metadata.v1.ResizeVolumeRequest
+	28, // 47: sextant.metadata.v1.Metadata.DeleteVolume:input_type -> sextant.metadata.v1.DeleteVolumeRequest
+	30, // 48: sextant.metadata.v1.Metadata.OpenVolume:input_type -> sextant.metadata.v1.OpenVolumeRequest
+	32, // 49: sextant.metadata.v1.Metadata.OpenDone:input_type -> sextant.metadata.v1.OpenDoneRequest
+	34, // 50: sextant.metadata.v1.Metadata.CloseVolume:input_type -> sextant.metadata.v1.CloseVolumeRequest
+	37, // 51: sextant.metadata.v1.Metadata.RenewLease:input_type -> sextant.metadata.v1.RenewLeaseRequest
+	44, // 52: sextant.metadata.v1.Metadata.EnsurePG:input_type -> sextant.metadata.v1.EnsurePGRequest
+	45, // 53: sextant.metadata.v1.Metadata.ListPGs:input_type -> sextant.metadata.v1.ListPGsRequest
+	47, // 54: sextant.metadata.v1.Metadata.ReplaceSegment:input_type -> sextant.metadata.v1.ReplaceSegmentRequest
+	48, // 55: sextant.metadata.v1.Metadata.MarkHydrated:input_type -> sextant.metadata.v1.ChangeRequest
+	48, // 56: sextant.metadata.v1.Metadata.FinishChange:input_type -> sextant.metadata.v1.ChangeRequest
+	48, // 57: sextant.metadata.v1.Metadata.CancelChange:input_type -> sextant.metadata.v1.ChangeRequest
+	60, // 58: sextant.metadata.v1.Metadata.Status:input_type -> sextant.metadata.v1.StatusRequest
+	50, // 59: sextant.metadata.v1.Metadata.ClusterInfo:input_type -> sextant.metadata.v1.ClusterInfoRequest
+	52, // 60: sextant.metadata.v1.Metadata.Join:input_type -> sextant.metadata.v1.JoinRequest
+	54, // 61: sextant.metadata.v1.Metadata.RemoveMember:input_type -> sextant.metadata.v1.RemoveMemberRequest
+	6,  // 62: sextant.metadata.v1.Metadata.RegisterNode:output_type -> sextant.metadata.v1.RegisterNodeReply
+	13, // 63: sextant.metadata.v1.Metadata.Heartbeat:output_type -> sextant.metadata.v1.HeartbeatReply
+	16, // 64: sextant.metadata.v1.Metadata.ListNodes:output_type -> sextant.metadata.v1.ListNodesReply
+	18, // 65: sextant.metadata.v1.Metadata.SetNodeState:output_type -> sextant.metadata.v1.SetNodeStateReply
+	20, // 66: sextant.metadata.v1.Metadata.ScrubNode:output_type -> sextant.metadata.v1.ScrubNodeReply
+	23, // 67: sextant.metadata.v1.Metadata.CreateVolume:output_type -> sextant.metadata.v1.VolumeReply
+	25, // 68: sextant.metadata.v1.Metadata.ListVolumes:output_type -> sextant.metadata.v1.ListVolumesReply
+	23, // 69: sextant.metadata.v1.Metadata.GetVolume:output_type -> sextant.metadata.v1.VolumeReply
+	23, // 70: sextant.metadata.v1.Metadata.ResizeVolume:output_type -> sextant.metadata.v1.VolumeReply
+	29, // 71: sextant.metadata.v1.Metadata.DeleteVolume:output_type -> sextant.metadata.v1.DeleteVolumeReply
+	31, // 72: sextant.metadata.v1.Metadata.OpenVolume:output_type -> sextant.metadata.v1.OpenVolumeReply
+	33, // 73: sextant.metadata.v1.Metadata.OpenDone:output_type -> sextant.metadata.v1.OpenDoneReply
+	35, // 74: sextant.metadata.v1.Metadata.CloseVolume:output_type -> sextant.metadata.v1.CloseVolumeReply
+	39, // 75: sextant.metadata.v1.Metadata.RenewLease:output_type -> sextant.metadata.v1.RenewLeaseReply
+	46, // 76: sextant.metadata.v1.Metadata.EnsurePG:output_type -> sextant.metadata.v1.PGsReply
+	46, // 77: sextant.metadata.v1.Metadata.ListPGs:output_type -> sextant.metadata.v1.PGsReply
+	46, // 78: sextant.metadata.v1.Metadata.ReplaceSegment:output_type -> sextant.metadata.v1.PGsReply
+	46, // 79: sextant.metadata.v1.Metadata.MarkHydrated:output_type -> sextant.metadata.v1.PGsReply
+	46, // 80: sextant.metadata.v1.Metadata.FinishChange:output_type -> sextant.metadata.v1.PGsReply
+	46, // 81: sextant.metadata.v1.Metadata.CancelChange:output_type -> sextant.metadata.v1.PGsReply
+	61, // 82: sextant.metadata.v1.Metadata.Status:output_type -> sextant.metadata.v1.StatusReply
+	51, // 83: sextant.metadata.v1.Metadata.ClusterInfo:output_type -> sextant.metadata.v1.ClusterInfoReply
+	53, // 84: sextant.metadata.v1.Metadata.Join:output_type -> sextant.metadata.v1.JoinReply
+	55, // 85: sextant.metadata.v1.Metadata.RemoveMember:output_type -> sextant.metadata.v1.RemoveMemberReply
+	62, // [62:86] is the sub-list for method output_type
+	38, // [38:62] is the sub-list for method input_type
+	38, // [38:38] is the sub-list for extension type_name
+	38, // [38:38] is the sub-list for extension extendee
+	0,  // [0:38] is the sub-list for field type_name
 }
 
 func init() { file_metadata_metadatapb_api_proto_init() }
@@ -4615,7 +4719,7 @@ func file_metadata_metadatapb_api_proto_init() {
 			GoPackagePath: reflect.TypeOf(x{}).PkgPath(),
 			RawDescriptor: unsafe.Slice(unsafe.StringData(file_metadata_metadatapb_api_proto_rawDesc), len(file_metadata_metadatapb_api_proto_rawDesc)),
 			NumEnums:      4,
-			NumMessages:   59,
+			NumMessages:   60,
 			NumExtensions: 0,
 			NumServices:   1,
 		},
