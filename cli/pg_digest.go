@@ -9,6 +9,7 @@ import (
 	"github.com/urfave/cli/v2"
 
 	"github.com/sextantdisk/sextant/internal/block"
+	"github.com/sextantdisk/sextant/internal/clock"
 	"github.com/sextantdisk/sextant/metadata"
 	"github.com/sextantdisk/sextant/segmentd"
 )
@@ -52,7 +53,7 @@ func digestGroup(ctx context.Context, c *cli.Context, m *metadata.Client, volume
 	}
 	var out digestJSON
 	for range compareTries {
-		at, copies, err := segmentd.Compare(ctx, info.Cluster, v.ID, p.Index, peers)
+		at, copies, err := segmentd.Compare(ctx, clock.Real(), info.Cluster, v.ID, p.Index, peers)
 		if err != nil {
 			return err
 		}

@@ -32,9 +32,9 @@ type pgView struct {
 	Sets [][]string
 }
 
-func newReplacing(tb testing.TB, size string) *replacing {
+func newReplacing(tb testing.TB, size string, more ...string) *replacing {
 	tb.Helper()
-	c := cluster.Start(tb, cluster.Options{Segments: 9, Extra: rollingLogs()})
+	c := cluster.Start(tb, cluster.Options{Segments: 9, Extra: map[string][]string{"segment": append(rollingLogs()["segment"], more...)}})
 	mustCreateSized(tb, c, "v", size, size)
 	r := &replacing{tb: tb, c: c}
 	out, err := c.Sextant(tb.Context(), "node", "list", "--output", "json")

@@ -2,9 +2,9 @@ package segmentd
 
 import (
 	"context"
-	"time"
 
 	"github.com/sextantdisk/sextant/internal/block"
+	"github.com/sextantdisk/sextant/internal/clock"
 	"github.com/sextantdisk/sextant/wire"
 )
 
@@ -36,14 +36,14 @@ func (c *Copy) Digest() wire.LeafDigest {
 // stops nobody; under load a copy may have settled that LSN before it is asked,
 // and says so: then it is to be asked again. Error kind: Unavailable, when no
 // copy answers.
-func Compare(ctx context.Context, cluster block.ClusterID, volume block.VolumeID, pg block.PGIndex, peers []Peer) (at block.LSN, copies []Copy, err error) {
+func Compare(ctx context.Context, clk clock.Clock, cluster block.ClusterID, volume block.VolumeID, pg block.PGIndex, peers []Peer) (at block.LSN, copies []Copy, err error) {
 	links := make([]*peer, len(peers))
 	copies = make([]Copy, len(peers))
 	for i, p := range peers {
 		c := &copies[i]
 		c.Peer = p
 		ident := wire.Identity{Cluster: cluster, Volume: volume, PG: pg}
-		if links[i], c.Err = dial(ctx, cluster, p, ident, "sextant", time.Now); c.Err != nil {
+		if links[i], c.Err = dial(ctx, cluster, p, ident, "sextant", clk.Now); c.Err != nil {
 			continue
 		}
 		defer links[i].Close()

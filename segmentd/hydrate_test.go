@@ -6,6 +6,7 @@ import (
 	"testing"
 
 	"github.com/sextantdisk/sextant/internal/block"
+	"github.com/sextantdisk/sextant/internal/clock"
 	"github.com/sextantdisk/sextant/internal/vfs/faultfs"
 	"github.com/sextantdisk/sextant/internal/vfs/memfs"
 	"github.com/sextantdisk/sextant/wire"
@@ -111,7 +112,7 @@ func TestR22FullHydrationFromSeveralPeers(t *testing.T) {
 		t.Fatalf("SCL %v", a.SCL)
 	}
 	sameDigests(t, top, c, donors[0])
-	at, copies, err := Compare(t.Context(), cluster, volume, 0, peersOf(c, donors[0], donors[1]))
+	at, copies, err := Compare(t.Context(), clock.Real(), cluster, volume, 0, peersOf(c, donors[0], donors[1]))
 	if err != nil || at != top || copies[0].Digest() != copies[1].Digest() || copies[0].Err != nil || copies[2].Digest() != copies[1].Digest() {
 		t.Errorf("compared at %v: %+v, %v", at, copies, err)
 	}
