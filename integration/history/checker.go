@@ -25,7 +25,17 @@ func NewChecker() *Checker { return &Checker{blocks: map[Block]*carried{}} }
 // in flight, and for each block in it the chapter ends with a read that began
 // after the end of all others but maybes; last is that value of each block. It
 // gives at most maxViolations.
-func (k *Checker) Chapter(ops []Op) (wrong []Violation) {
+func (k *Checker) Chapter(ops []Op) (wrong []Violation) { return k.judge(ops, k.chapterOf) }
+
+// Broken judges what there is of a chapter that was broken off. It is the last.
+func (k *Checker) Broken(ops []Op) (wrong []Violation) {
+	return k.judge(ops, func(b Block, ops []Op) *Violation {
+		c := k.carried(b)
+		return checkRegister(b, c.value, append(slices.Clone(c.maybe), ops...))
+	})
+}
+
+func (k *Checker) judge(ops []Op, judge func(Block, []Op) *Violation) (wrong []Violation) {
 	byBlock := map[Block][]Op{}
 	for _, o := range ops {
 		byBlock[o.Block] = append(byBlock[o.Block], o)
@@ -36,19 +46,24 @@ func (k *Checker) Chapter(ops []Op) (wrong []Violation) {
 	}
 	slices.Sort(blocks)
 	for _, b := range blocks {
-		if v := k.chapterOf(b, byBlock[b]); v != nil && len(wrong) < maxViolations {
+		if v := judge(b, byBlock[b]); v != nil && len(wrong) < maxViolations {
 			wrong = append(wrong, *v)
 		}
 	}
 	return wrong
 }
 
-func (k *Checker) chapterOf(b Block, ops []Op) *Violation {
+func (k *Checker) carried(b Block) *carried {
 	c := k.blocks[b]
 	if c == nil {
 		c = &carried{}
 		k.blocks[b] = c
 	}
+	return c
+}
+
+func (k *Checker) chapterOf(b Block, ops []Op) *Violation {
+	c := k.carried(b)
 	ops = append(slices.Clone(c.maybe), ops...)
 	if v := checkRegister(b, c.value, ops); v != nil {
 		return v

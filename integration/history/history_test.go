@@ -242,6 +242,13 @@ func TestChapters(t *testing.T) {
 			t.Errorf("%s: want %q, got %v", name, h.why, wrong)
 		}
 	}
+	broken := NewChecker()
+	if wrong := broken.Broken([]Op{w(a, 1, 2), r(a, 3, 4), w(b, 5, 9)}); wrong != nil {
+		t.Errorf("a chapter that was broken off: %v", wrong)
+	}
+	if wrong := broken.Broken([]Op{w(a, 1, 2), w(b, 5, 6), r(a, 7, 8)}); len(wrong) != 1 {
+		t.Errorf("a lost write in a chapter that was broken off: %v", wrong)
+	}
 	k := NewChecker()
 	var many []Op
 	for i := range Block(100) {

@@ -112,7 +112,7 @@ func TestWrongHistoryIsKept(t *testing.T) {
 		{Block: 5, Value: 1, Begin: 1, End: 2, Write: true},
 		{Block: 5, Value: 2, Begin: 3, End: 4, Write: true},
 		{Block: 5, Value: 1, Begin: 5, End: 6},
-	})
+	}, r.checker.Chapter)
 	if err == nil || !strings.Contains(err.Error(), "block 9: torn") || !strings.Contains(err.Error(), "block 5: 0.1 was there before and after 0.2") {
 		t.Errorf("got %v", err)
 	}

@@ -116,7 +116,11 @@ func (r *runner) chapter(ctx context.Context, c Chapter) error {
 	}
 	ops := r.load.log.Take()
 	r.say("%d operations are judged", len(ops))
-	err = errors.Join(err, r.judge(ops))
+	check := r.checker.Chapter
+	if err != nil {
+		check = r.checker.Broken
+	}
+	err = errors.Join(err, r.judge(ops, check))
 	r.say("judged; copies become complete")
 	if err == nil {
 		err = r.world.settle(ctx, backMax)
@@ -240,7 +244,7 @@ func (r *runner) readOne(ctx context.Context, end time.Time, u unit, at block.Of
 const opinions = 24
 
 // judge judges a chapter's history, and keeps what is wrong.
-func (r *runner) judge(ops []history.Op) error {
+func (r *runner) judge(ops []history.Op, check func([]history.Op) []history.Violation) error {
 	var found strings.Builder
 	r.load.mu.Lock()
 	for _, w := range r.load.mu.wrong {
@@ -252,7 +256,7 @@ func (r *runner) judge(ops []history.Op) error {
 		byBlock[o.Block] = append(byBlock[o.Block], o)
 	}
 	told := map[history.Block]bool{}
-	for _, v := range r.checker.Chapter(ops) {
+	for _, v := range check(ops) {
 		told[v.Block] = true
 		fmt.Fprintln(&found, v)
 		r.keep(fmt.Sprintf("history-of-block-%d.txt", v.Block), func(w io.Writer) error {
