@@ -11,8 +11,6 @@ import (
 	"slices"
 	"time"
 
-	"golang.org/x/sys/unix"
-
 	"github.com/sextantdisk/sextant/internal/block"
 )
 
@@ -180,10 +178,11 @@ func measureAll(ctx context.Context, c Config, sides []side, sc scale) ([]Result
 	for n, j := range sc.jobs {
 		for k := range sc.rounds * len(sides) {
 			i := (n + k/len(sides) + k) % len(sides) // the other one begins the next round
-			// What one side has left in the page cache is not written
-			// out in the other's time.
-			unix.Sync()
-			m, err := runFio(ctx, j, sides[i].uri, sc.size, sc.runtime)
+			size, err := prepare(ctx, j, sides[i], sc.size)
+			if err != nil {
+				return nil, err
+			}
+			m, err := runFio(ctx, j, sides[i].uri, size, sc.runtime)
 			if err != nil {
 				return nil, err
 			}

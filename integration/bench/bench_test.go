@@ -9,8 +9,10 @@ import (
 	"strings"
 	"testing"
 	"time"
+	"unsafe"
 
 	"go.uber.org/goleak"
+	"golang.org/x/sys/unix"
 
 	"github.com/sextantdisk/sextant/internal/block"
 )
@@ -20,7 +22,7 @@ func TestMain(m *testing.M) { goleak.VerifyTestMain(m) }
 // TestCompareMeasuresBothSides: a short run of nbdkit beside itself.
 func TestCompareMeasuresBothSides(t *testing.T) {
 	dir := t.TempDir()
-	jobs := []Job{Jobs[1], Jobs[7]}
+	jobs := []Job{Jobs[1], Jobs[len(Jobs)-1]}
 	run, err := compareAt(t.Context(), Config{Dir: dir, Quick: true, Progress: io.Discard}, scale{16 * block.MiB, 200 * time.Millisecond, 2, jobs})
 	if err != nil {
 		t.Fatal(err)
@@ -162,7 +164,70 @@ func TestJobsAreWellFormed(t *testing.T) {
 			t.Errorf("%s is compared with %q, which is no job", j.Name, j.Against)
 		}
 	}
-	if len(Jobs) != 8 {
-		t.Errorf("%d jobs, want 8", len(Jobs))
+	if len(Jobs) != 11 {
+		t.Errorf("%d jobs, want 5 that write and 3 that read, twice", len(Jobs))
 	}
+	for _, j := range Jobs {
+		if reads := !strings.Contains(j.Pattern, "w") || j.Pattern == "read"; reads != (j.Cache != AsLeft) {
+			t.Errorf("%s: cache %v", j.Name, j.Cache)
+		}
+	}
+}
+
+// TestReadsColdAndWarm: what is in the page cache of a side's file before a
+// job that reads from disk is not there when it begins; what a job reads from
+// memory is.
+func TestReadsColdAndWarm(t *testing.T) {
+	const size = 16 * block.MiB
+	s, err := nbdkitSide(t.Context(), "nbdkit", t.TempDir(), size)
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer func() {
+		if err := s.stop(); err != nil {
+			t.Error(err)
+		}
+	}()
+	for _, state := range []struct {
+		cache    Cache
+		resident int
+	}{{Warm, int(size / block.Size)}, {Cold, 0}, {Warm, int(size / block.Size)}} {
+		over, err := prepare(t.Context(), Job{Cache: state.cache}, s, size)
+		if err != nil || over != size {
+			t.Fatal(over, err)
+		}
+		if n := resident(t, s.dir, size); n != state.resident {
+			t.Errorf("state %v: %d pages are in memory, want %d", state.cache, n, state.resident)
+		}
+	}
+	if over, err := prepare(t.Context(), Job{Cache: Cold}, s, 10*warmPart); err != nil || over != 10*warmPart {
+		t.Errorf("a cold job goes over %v: %v", over, err)
+	}
+	s.dir = "/nonexistent"
+	if err := s.dropCaches(); err != nil {
+		t.Errorf("files that are gone: %v", err)
+	}
+}
+
+// resident counts the pages of a file that are in memory.
+func resident(t *testing.T, name string, size block.ByteCount) (n int) {
+	t.Helper()
+	f, err := os.Open(name)
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer f.Close()
+	p, err := unix.Mmap(int(f.Fd()), 0, int(size), unix.PROT_READ, unix.MAP_SHARED)
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer func() { _ = unix.Munmap(p) }()
+	in := make([]byte, int(size/block.Size))
+	if _, _, errno := unix.Syscall(unix.SYS_MINCORE, uintptr(unsafe.Pointer(&p[0])), uintptr(size), uintptr(unsafe.Pointer(&in[0]))); errno != 0 {
+		t.Fatal(errno)
+	}
+	for _, b := range in {
+		n += int(b & 1)
+	}
+	return n
 }
