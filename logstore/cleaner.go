@@ -49,9 +49,10 @@ type emptied struct {
 }
 
 const (
-	// cleanLook is how often the cleaner looks when there is something to
-	// wait for.
+	// cleanLook is how often the cleaner looks while clients write and there is
+	// something to wait for; cleanIdle while they do not write.
 	cleanLook = 10 * time.Millisecond
+	cleanIdle = 100 * time.Millisecond
 	// historyKeep is how long a file without live blocks is kept where there
 	// is room, for peers that were away and catch up from the log (R20).
 	historyKeep = 5 * time.Minute
@@ -87,7 +88,7 @@ func (c *cleaner) run(stop <-chan struct{}) {
 func (c *cleaner) step(stop <-chan struct{}) (again time.Duration) {
 	c.settleDead()
 	c.recycleLeft()
-	p := c.look()
+	p, written := c.look(), c.written
 	c.collectEmpty(p)
 	cleaned := len(c.emptied) < maxEmptied && c.owes(p) && c.mayTry() && c.cleanOne(p, stop)
 	if cleaned && len(c.emptied) < p.together() {
@@ -96,8 +97,10 @@ func (c *cleaner) step(stop <-chan struct{}) (again time.Duration) {
 	switch freed := c.free(); {
 	case cleaned && freed:
 		return 0
-	case p.ratio() > 0 || !freed:
+	case p.ratio() > 0 && c.written != written:
 		return cleanLook
+	case p.ratio() > 0 || !freed:
+		return cleanIdle
 	}
 	return cleanRest
 }
@@ -242,36 +245,33 @@ func (s *Store) canFree() bool {
 	if coming > 0 || c.stuck.Load() {
 		return coming > 0
 	}
-	for _, f := range s.files.Load().all {
-		if k := s.candidate(f); k.worth() && f.sealed.Load() && k.live != f.stuck.Load() {
-			return true
-		}
-	}
-	return false
+	_, cands := s.candidates()
+	return len(cands) > 0
 }
 
-func (s *Store) candidate(f *logFile) candidate {
-	return candidate{seq: f.header.seq, pages: f.header.pages, live: f.live.Load(), moved: f.moved}
+// candidates are the files that are worth cleaning, at the latest behind the
+// next checkpoint.
+func (s *Store) candidates() (files []*logFile, cands []candidate) {
+	s.mu.Lock()
+	applied := s.mu.applied
+	s.mu.Unlock()
+	for _, f := range s.files.Load().all {
+		k := candidate{seq: f.header.seq, pages: f.header.pages, live: f.live.Load(), moved: f.moved}
+		if f.sealed.Load() && applied.behind(&f.header) && k.live != f.stuck.Load() && k.worth() {
+			files, cands = append(files, f), append(cands, k)
+		}
+	}
+	return files, cands
 }
 
 // choose gives the file that is best cleaned next, nil if there is none. wait
 // tells that a better one can be cleaned only after a checkpoint.
 func (c *cleaner) choose() (f *logFile, wait bool) {
 	s := c.store
-	var files []*logFile
-	var cands []candidate
-	best := choice{into: c.cold.fillsWith()}
-	for _, f := range s.files.Load().all {
-		best.newest = max(best.newest, f.header.seq)
-		k := s.candidate(f)
-		if !f.sealed.Load() || c.waits(f) || k.live == f.stuck.Load() || !k.worth() {
-			continue
-		}
-		files = append(files, f)
-		cands = append(cands, k)
-	}
-	first, some := best.of(cands, nil)
-	i, ok := best.of(cands, func(i int) bool { return s.freeable(files[i]) })
+	files, cands := s.candidates()
+	best := choice{into: c.cold.fillsWith(), newest: s.filer.newest()}
+	first, some := best.of(cands, func(i int) bool { return !c.waits(files[i]) })
+	i, ok := best.of(cands, func(i int) bool { return !c.waits(files[i]) && s.freeable(files[i]) })
 	if !ok {
 		return nil, some
 	}

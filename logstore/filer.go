@@ -257,6 +257,13 @@ func (r *filer) numbered(seq fileSeq) {
 	r.mu.lastSeq = max(r.mu.lastSeq, seq)
 }
 
+// newest is the highest number that a file has, or had.
+func (r *filer) newest() fileSeq {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	return r.mu.lastSeq
+}
+
 // room is how many log files are free, spares included, and how many of them
 // are the reserve.
 func (r *filer) room() (free, reserve int) {

@@ -167,3 +167,23 @@ func (m *moved) loseMoves(t *testing.T) {
 	}
 	t.Fatal("nothing was moved")
 }
+
+// A cold file whose tail was torn is where the next checkpoint will stand,
+// until something else is moved: it is no reason for one checkpoint after the
+// other, or for clients to wait.
+func TestTornColdFileIsNotWaitedFor(t *testing.T) {
+	m := newMoved(t)
+	m.loseMoves(t)
+	s := open(t, m.disk, cleaning())
+	f := s.files.Load().bySeq[m.s.cleaner.cold.head.file.header.seq]
+	if f == nil {
+		t.Fatal("there is no cold file")
+	}
+	f.sealed.Store(true) // as a torn one is at opening
+	files, _ := s.candidates()
+	for _, c := range files {
+		if c == f {
+			t.Fatal("it is to be cleaned, but no checkpoint will lie behind it")
+		}
+	}
+}

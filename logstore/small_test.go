@@ -12,8 +12,8 @@ import (
 // end, in records of any length: it says so before it refuses, cleaning packs
 // what lies loosely and then rests, and a trim makes room.
 func TestT29SmallStoreBecomesFull(t *testing.T) {
-	for _, files := range []block.ByteCount{24, 96} {
-		for _, n := range []int{1, 13, 64} {
+	for files, lengths := range map[block.ByteCount][]int{24: {1, 13, 64}, 96: {13, 64}} {
+		for _, n := range lengths {
 			s := open(t, newDisk(), Config{FileSize: block.MiB, Capacity: files * block.MiB})
 			g := create(t, s, 1)
 			p := slab.Get(n * block.Size)
