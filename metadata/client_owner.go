@@ -34,10 +34,13 @@ func (c *Client) OpenVolume(ctx context.Context, r OpenRequest) (Opened, error) 
 	return opened, err
 }
 
-// OpenDone tells that EPOCH_OPEN has reached its quorums: configurations may
-// change again. Error kinds: NotFound, Fenced.
-func (c *Client) OpenDone(ctx context.Context, volume block.VolumeID, epoch block.VolumeEpoch) error {
-	_, err := call(ctx, c, pb.MetadataClient.OpenDone, &pb.OpenDoneRequest{Volume: IDToPB(volume), Epoch: uint32(epoch)})
+// OpenDone tells that EPOCH_OPEN has reached its quorums in all groups but those
+// unopened, at most MaxUnopened: the others' configurations may change again. It
+// may be called again with fewer. Error kinds: NotFound, Fenced, Invalid.
+func (c *Client) OpenDone(ctx context.Context, volume block.VolumeID, epoch block.VolumeEpoch, unopened []block.PGIndex) error {
+	_, err := call(ctx, c, pb.MetadataClient.OpenDone, &pb.OpenDoneRequest{
+		Volume: IDToPB(volume), Epoch: uint32(epoch), Unopened: mapped(unopened, func(i block.PGIndex) uint32 { return uint32(i) }),
+	})
 	return err
 }
 

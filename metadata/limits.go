@@ -23,6 +23,8 @@ const (
 	// MaxChanging bounds the groups of a volume that change their segments at
 	// a time, and those that one lease renewal names.
 	MaxChanging = 1024
+	// MaxUnopened bounds the groups that OpenDone names.
+	MaxUnopened = 1024
 	// MaxCounters bounds the counters of one lease renewal.
 	MaxCounters = 64
 	// MaxText bounds an address, a description, a state's text, in bytes.

@@ -69,8 +69,11 @@ func (m *cutOff) setAway(away bool) {
 	m.away = away
 }
 
-func (m *cutOff) OpenDone(context.Context, block.VolumeID, block.VolumeEpoch) error { return nil }
-func (m *cutOff) CloseVolume(context.Context, metadata.CloseRequest) error          { return nil }
+func (m *cutOff) OpenDone(context.Context, block.VolumeID, block.VolumeEpoch, []block.PGIndex) error {
+	return nil
+}
+
+func (m *cutOff) CloseVolume(context.Context, metadata.CloseRequest) error { return nil }
 func (m *cutOff) EnsurePG(context.Context, block.VolumeID, block.VolumeEpoch, block.PGIndex) (metadata.PGConfig, error) {
 	return metadata.PGConfig{}, block.Errorf(block.Unavailable, "cut off")
 }

@@ -108,22 +108,23 @@ func (n *node) hold(ops faultfs.Op) (release func()) {
 
 // meta is a metadata service that knows one volume on six nodes.
 type meta struct {
-	mu     sync.Mutex
-	s      *system
-	volume metadata.Volume
-	clean  bool
-	former time.Duration     // OpenVolume's FormerFor
-	lose   bool              // EnsurePG places, and the answer is lost
-	deaf   block.VolumeEpoch // whose gateway gets no answers
-	pgs    []metadata.PGConfig
-	err    error  // of RenewLease and EnsurePG
-	ensure int    // calls of EnsurePG
-	forced []bool // OpenRequest.Takeover of each opening
-	closed []metadata.CloseRequest
-	done   []block.VolumeEpoch
-	health []metadata.SegmentHealth // of the last report
-	steps  []string                 // of changes of groups
-	made   int                      // segments for replacements
+	mu       sync.Mutex
+	s        *system
+	volume   metadata.Volume
+	clean    bool
+	former   time.Duration     // OpenVolume's FormerFor
+	lose     bool              // EnsurePG places, and the answer is lost
+	deaf     block.VolumeEpoch // whose gateway gets no answers
+	pgs      []metadata.PGConfig
+	err      error  // of RenewLease and EnsurePG
+	ensure   int    // calls of EnsurePG
+	forced   []bool // OpenRequest.Takeover of each opening
+	closed   []metadata.CloseRequest
+	done     []block.VolumeEpoch
+	health   []metadata.SegmentHealth // of the last report
+	steps    []string                 // of changes of groups
+	unopened []block.PGIndex          // of the last OpenDone
+	made     int                      // segments for replacements
 }
 
 func (m *meta) set(f func()) {
@@ -145,9 +146,10 @@ func (m *meta) OpenVolume(_ context.Context, r metadata.OpenRequest) (metadata.O
 	return o, nil
 }
 
-func (m *meta) OpenDone(_ context.Context, _ block.VolumeID, e block.VolumeEpoch) error {
+func (m *meta) OpenDone(_ context.Context, _ block.VolumeID, e block.VolumeEpoch, unopened []block.PGIndex) error {
 	m.mu.Lock()
 	defer m.mu.Unlock()
+	m.unopened = unopened
 	m.done = append(m.done, e)
 	return m.err
 }

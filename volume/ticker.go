@@ -97,7 +97,7 @@ func (g *group) tick(b *batch) pg.Phase {
 }
 
 // openGroups opens the groups that nobody has used yet, at a bounded rate
-// (protocol §2.5), and tells the metadata service when all are open.
+// (protocol §2.5), and tells the metadata service.
 func (v *Volume) openGroups() {
 	var b batch
 	n := 0
@@ -119,41 +119,8 @@ func (v *Volume) openGroups() {
 			}
 		}
 	})
-	v.maybeOpenDone(0)
-}
-
-// groupOpened counts a group that was there at the opening. It may be called
-// with the group's lock held.
-func (v *Volume) groupOpened(g *group) {
-	if g.born != v.epoch {
-		v.maybeOpenDone(1)
-	}
-}
-
-// maybeOpenDone notes that n more groups are open; when all are, the
-// metadata service is told (protocol §2.5 step 6).
-func (v *Volume) maybeOpenDone(n int) {
-	v.mu.Lock()
-	defer v.mu.Unlock()
-	v.mu.unopened -= n
-	if v.mu.unopened > 0 || v.mu.told {
-		return
-	}
-	v.mu.told = true
-	v.spawn(func() {
-		for v.ctx.Err() == nil {
-			ctx, cancel := context.WithTimeout(v.ctx, placeTimeout)
-			err := v.cfg.Metadata.OpenDone(ctx, v.info.ID, v.epoch)
-			cancel()
-			if err == nil || !errors.Is(err, block.Unavailable) {
-				return // a refusal shows at the next lease renewal, too
-			}
-			select {
-			case <-v.ctx.Done():
-			case <-v.cfg.Pool.cfg.Clock.After(placeRetry):
-			}
-		}
-	})
+	v.countOpened(0)
+	v.tellOpened()
 }
 
 // keepLease tells the metadata service that this gateway has the volume, and

@@ -18,7 +18,7 @@ import (
 // is one.
 type Metadata interface {
 	OpenVolume(ctx context.Context, r metadata.OpenRequest) (metadata.Opened, error)
-	OpenDone(ctx context.Context, volume block.VolumeID, epoch block.VolumeEpoch) error
+	OpenDone(ctx context.Context, volume block.VolumeID, epoch block.VolumeEpoch, unopened []block.PGIndex) error
 	CloseVolume(ctx context.Context, r metadata.CloseRequest) error
 	RenewLease(ctx context.Context, r metadata.LeaseReport) (metadata.LeaseReply, error)
 	EnsurePG(ctx context.Context, volume block.VolumeID, epoch block.VolumeEpoch, index block.PGIndex) (metadata.PGConfig, error)
@@ -87,13 +87,14 @@ type Volume struct {
 		sync.Mutex
 		placing  map[block.PGIndex]*placing
 		unopened int  // placed groups of the opening that are not open yet
-		told     bool // OpenDone was said
+		allOpen  bool // that channel is closed
 		unsure   []unsure
 		jobs     []func(b *batch)
 		jobsOver bool                    // runJobs has returned
 		changing []metadata.PGMembership // what runChanges has to see to
 	}
 	jobsReady    chan struct{} // has a token when jobs wait
+	allOpen      chan struct{} // closed when the groups of the opening are open
 	changesReady chan struct{} // has a token when mu.changing was set
 }
 
@@ -123,7 +124,7 @@ func Open(ctx context.Context, name string, cfg Config) (*Volume, error) {
 	v.pending.init(maxPendingBytes)
 	v.budget.tokens.Store(hedgeBurst)
 	v.mu.placing = map[block.PGIndex]*placing{}
-	v.jobsReady, v.changesReady = make(chan struct{}, 1), make(chan struct{}, 1)
+	v.jobsReady, v.changesReady, v.allOpen = make(chan struct{}, 1), make(chan struct{}, 1), make(chan struct{})
 	groups := make([]atomic.Pointer[group], v.info.Geometry.PGs())
 	v.groups.Store(&groups)
 	for _, cfg := range opened.PGs {

@@ -2295,6 +2295,7 @@ type OpenDoneRequest struct {
 	state         protoimpl.MessageState `protogen:"open.v1"`
 	Volume        []byte                 `protobuf:"bytes,1,opt,name=volume,proto3" json:"volume,omitempty"`
 	Epoch         uint32                 `protobuf:"varint,2,opt,name=epoch,proto3" json:"epoch,omitempty"`
+	Unopened      []uint32               `protobuf:"varint,3,rep,packed,name=unopened,proto3" json:"unopened,omitempty"` // groups that could not be opened yet
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
 }
@@ -2341,6 +2342,13 @@ func (x *OpenDoneRequest) GetEpoch() uint32 {
 		return x.Epoch
 	}
 	return 0
+}
+
+func (x *OpenDoneRequest) GetUnopened() []uint32 {
+	if x != nil {
+		return x.Unopened
+	}
+	return nil
 }
 
 type OpenDoneReply struct {
@@ -4331,10 +4339,11 @@ const file_metadata_metadatapb_api_proto_rawDesc = "" +
 	"\x0fOpenVolumeReply\x123\n" +
 	"\x06volume\x18\x01 \x01(\v2\x1b.sextant.metadata.v1.VolumeR\x06volume\x12%\n" +
 	"\x0eclean_handover\x18\x02 \x01(\bR\rcleanHandover\x12\"\n" +
-	"\rformer_for_ns\x18\x03 \x01(\x04R\vformerForNs\"?\n" +
+	"\rformer_for_ns\x18\x03 \x01(\x04R\vformerForNs\"[\n" +
 	"\x0fOpenDoneRequest\x12\x16\n" +
 	"\x06volume\x18\x01 \x01(\fR\x06volume\x12\x14\n" +
-	"\x05epoch\x18\x02 \x01(\rR\x05epoch\"\x0f\n" +
+	"\x05epoch\x18\x02 \x01(\rR\x05epoch\x12\x1a\n" +
+	"\bunopened\x18\x03 \x03(\rR\bunopened\"\x0f\n" +
 	"\rOpenDoneReply\"X\n" +
 	"\x12CloseVolumeRequest\x12\x16\n" +
 	"\x06volume\x18\x01 \x01(\fR\x06volume\x12\x14\n" +

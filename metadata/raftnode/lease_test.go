@@ -131,10 +131,10 @@ func TestTakeoverAndTheSameGatewayNeedNotWait(t *testing.T) {
 	if err != nil || o.Volume.Epoch != 3 || o.CleanHandover {
 		t.Fatalf("a takeover: %+v, %v", o, err)
 	}
-	if err := c.OpenDone(within(t), o.Volume.ID, 2); !errors.Is(err, block.Fenced) {
+	if err := c.OpenDone(within(t), o.Volume.ID, 2, nil); !errors.Is(err, block.Fenced) {
 		t.Fatalf("the old owner reports its recovery done: %v", err)
 	}
-	if err := c.OpenDone(within(t), o.Volume.ID, 3); err != nil {
+	if err := c.OpenDone(within(t), o.Volume.ID, 3, nil); err != nil {
 		t.Fatal(err)
 	}
 	if err := renew(t, c, metadata.Volume{ID: o.Volume.ID, Epoch: 3}, "g1"); !errors.Is(err, block.Mismatch) {

@@ -52,7 +52,7 @@ func (s *server) OpenVolume(ctx context.Context, req *pb.OpenVolumeRequest) (*pb
 }
 
 func (s *server) OpenDone(ctx context.Context, req *pb.OpenDoneRequest) (*pb.OpenDoneReply, error) {
-	_, err := s.propose(ctx, &pb.Command{Body: &pb.Command_OpenDone{OpenDone: &pb.OpenDone{Id: req.GetVolume(), Epoch: req.GetEpoch()}}})
+	_, err := s.propose(ctx, &pb.Command{Body: &pb.Command_OpenDone{OpenDone: &pb.OpenDone{Id: req.GetVolume(), Epoch: req.GetEpoch(), Unopened: req.GetUnopened()}}})
 	if err != nil {
 		return nil, err
 	}

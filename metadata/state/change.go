@@ -18,7 +18,7 @@ import (
 // Each step raises the membership epoch. Marking the new segment hydrated is
 // no step: the sets stay. Whoever proposes a command has seen the group under
 // the volume epoch and membership epoch that it quotes; while a volume is being
-// recovered nothing changes.
+// recovered nothing changes, nor does a group that could not be opened.
 
 // maxDeparted bounds the segments of a volume that left their groups and are
 // not dropped yet: nodes that are dead for good have to be removed.
@@ -48,6 +48,9 @@ func (s *State) groupToChange(c *pb.GroupChange) (*volume, *group, error) {
 		return nil, nil, block.Errorf(block.Unavailable, "volume %s is being opened: its groups do not change before that is done; try again", v.name)
 	}
 	index := block.PGIndex(c.GetPg())
+	if _, frozen := slices.BinarySearch(v.unopened, index); frozen && v.open == metadata.Open {
+		return nil, nil, block.Errorf(block.Unavailable, "volume %s, group %v cannot be opened yet: too few of its copies are there; it does not change before that is done", v.name, index)
+	}
 	at, placed := slices.BinarySearchFunc(v.pgs, index, byIndex)
 	if !placed {
 		return nil, nil, block.Errorf(block.NotFound, "volume %s: group %v is not placed: nothing was written there", v.name, index)

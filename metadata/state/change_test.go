@@ -251,3 +251,28 @@ func TestLeaseTellsOfChanges(t *testing.T) {
 		t.Errorf("the writer knows, but: %v", got)
 	}
 }
+
+// TestR23GroupsThatCannotBeOpenedStayFrozen: and only those. Each opening begins
+// with all of them frozen.
+func TestR23GroupsThatCannotBeOpenedStayFrozen(t *testing.T) {
+	l := withGroup(t)
+	l.ok(place(1, 1, 1, 11, six...))
+	without := func(epoch uint32, groups ...uint32) *pb.Command {
+		return &pb.Command{Body: &pb.Command_OpenDone{OpenDone: &pb.OpenDone{Id: id(1), Epoch: epoch, Unopened: groups}}}
+	}
+	l.ok(open(1, 1, "g2"))
+	l.ok(without(2, 1, 1, 0))
+	l.refuses(block.Unavailable, begin(about(1, 2, 0, 1), 2, 50, "a3"))
+	l.ok(without(2, 1))
+	l.ok(begin(about(1, 2, 0, 1), 2, 50, "a3"))
+	l.refuses(block.Unavailable, begin(about(1, 2, 1, 1), 12, 51, "a3"))
+	restored, err := state.Restore(bytes.NewReader(l.snapshot()))
+	if err != nil || !bytes.Equal(snapshotOf(t, restored), l.snapshot()) {
+		t.Fatalf("a snapshot forgets which groups are frozen: %v", err)
+	}
+	l.ok(without(2))
+	l.ok(begin(about(1, 2, 1, 1), 12, 51, "a3"))
+	l.ok(open(1, 2, "g"))
+	l.refuses(block.Unavailable, cancel(about(1, 3, 0, 2)))
+	l.refuses(block.Invalid, without(3, make([]uint32, metadata.MaxUnopened+1)...))
+}

@@ -1,6 +1,8 @@
 package state
 
 import (
+	"slices"
+
 	"github.com/sextantdisk/sextant/internal/block"
 	"github.com/sextantdisk/sextant/metadata"
 	pb "github.com/sextantdisk/sextant/metadata/metadatapb"
@@ -26,17 +28,31 @@ func (s *State) openVolume(c *pb.OpenVolume) Result {
 	}
 	handover := v.clean
 	v.epoch++
-	v.open, v.clean = metadata.Recovering, false
+	v.open, v.clean, v.unopened = metadata.Recovering, false, nil
 	v.gateway, v.description = metadata.GatewayID(c.GetGateway()), c.GetDescription()
 	return Result{Volume: s.viewVolume(v), Opened: true, CleanHandover: handover}
 }
 
+// unopened is a list of groups as it is kept: ascending, each once.
+func unopened(raw []uint32) (groups []block.PGIndex) {
+	for _, i := range raw {
+		groups = append(groups, block.PGIndex(i))
+	}
+	slices.Sort(groups)
+	return slices.Compact(groups)
+}
+
+// openDone notes that the volume's groups are open, but for those named. It may
+// be said again when more of them are.
 func (s *State) openDone(c *pb.OpenDone) error {
 	v, err := s.ownedVolume(c.GetId(), block.VolumeEpoch(c.GetEpoch()))
 	if err != nil {
 		return err
 	}
-	v.open = metadata.Open
+	if len(c.GetUnopened()) > metadata.MaxUnopened {
+		return block.Errorf(block.Invalid, "volume %s: %d groups that are not open were named, more than %d", v.name, len(c.GetUnopened()), metadata.MaxUnopened)
+	}
+	v.open, v.unopened = metadata.Open, unopened(c.GetUnopened())
 	return nil
 }
 

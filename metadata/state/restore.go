@@ -206,6 +206,7 @@ func (l *loader) volume(r *pb.VolumeRecord) error {
 	if !v.deleting {
 		l.s.names[v.name] = v
 	}
+	v.unopened = unopened(r.GetUnopened())
 	return l.departed(v, r.GetDeparted())
 }
 

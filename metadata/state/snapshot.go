@@ -133,6 +133,9 @@ func (v *volume) record() *pb.VolumeRecord {
 	for _, d := range v.departed {
 		r.Departed = append(r.Departed, &pb.Departed{Pg: uint32(d.pg), Id: metadata.IDToPB(d.id), Node: d.node})
 	}
+	for _, i := range v.unopened {
+		r.Unopened = append(r.Unopened, uint32(i))
+	}
 	return r
 }
 

@@ -10,7 +10,7 @@ import (
 //
 //	1: first.
 //	2: changes of a group's segments: the commands BeginReplace, MarkHydrated,
-//	   FinishChange and CancelChange, and VolumeRecord.departed.
+//	   FinishChange and CancelChange; VolumeRecord.departed; OpenDone.unopened.
 const Version = 2
 
 // Bounds of what is kept, beside those of package metadata.
@@ -74,6 +74,9 @@ type volume struct {
 	deleting    bool
 	version     uint64
 	pgs         []*group // by index, ascending
+	// unopened are the groups that the owner could not open yet, ascending,
+	// when open is Open: they are frozen as all are while it is Recovering.
+	unopened []block.PGIndex
 	// changing are the groups with two quorum sets, ascending; derived.
 	changing []block.PGIndex
 	// departed have left their groups and are to be dropped, oldest first.
