@@ -1,6 +1,7 @@
 package cli
 
 import (
+	"encoding/json"
 	"log/slog"
 	"time"
 
@@ -36,6 +37,7 @@ func segmentCommand() *cli.Command {
 			stringFlag("capacity", "", "how much of the disk may be used (default: all of it)"),
 			&cli.IntFlag{Name: "scrub-days", Value: int(segmentd.DefaultScrubEvery / (24 * time.Hour)), Usage: "days in which all data is read and checked; 0 never", EnvVars: env("scrub-days")},
 			stringFlag("log-file-size", "", "size of log files, for tests (default 256MiB, less with a capacity below 128GiB)"),
+			boolFlag("rebuild-index", "make the index anew from the log, write it as a checkpoint, say what was found, and exit"),
 			stringFlag("http", "", "HOST:PORT of /metrics, /healthz and /readyz"),
 		),
 		Action: withConfig(runSegment),
@@ -60,6 +62,10 @@ func runSegment(c *cli.Context) error {
 	if days < 0 || days > scrubDaysMax {
 		return usagef(c, "--scrub-days %d is not from 0 to %d", days, scrubDaysMax)
 	}
+	store := logstore.Config{FileSize: fileSize, Observer: d.flushMetrics(d.metrics)}
+	if c.Bool("rebuild-index") {
+		return rebuildIndex(c, segmentConfig(d.log, nil, segmentd.Config{Dir: c.String("data"), Capacity: capacity, Store: store}))
+	}
 	client, err := metadata.Dial(addresses(c, "metadata"), metadata.Options{})
 	if err != nil {
 		return err
@@ -67,7 +73,7 @@ func runSegment(c *cli.Context) error {
 	defer client.Close()
 	s, err := segmentd.Start(c.Context, segmentConfig(d.log, client, segmentd.Config{
 		Dir: c.String("data"), Zone: block.Zone(c.String("zone")), Node: block.NodeID(c.String("node")),
-		Listen: c.String("listen"), Capacity: capacity, Store: logstore.Config{FileSize: fileSize, Observer: d.flushMetrics(d.metrics)},
+		Listen: c.String("listen"), Capacity: capacity, Store: store,
 		ScrubEvery: time.Duration(days) * 24 * time.Hour,
 	}))
 	if err != nil {
@@ -89,4 +95,17 @@ func segmentConfig(log *slog.Logger, client *metadata.Client, cfg segmentd.Confi
 	cfg.Store.Capacity = cfg.Capacity
 	cfg.Store.Clock, cfg.Store.Logger = cfg.Clock, log
 	return cfg
+}
+
+// rebuildIndex is for a folder whose daemon is stopped. It prints JSON.
+func rebuildIndex(c *cli.Context, cfg segmentd.Config) error {
+	sum, err := segmentd.RebuildIndex(cfg)
+	if sum.Files > 0 {
+		e := json.NewEncoder(c.App.Writer)
+		e.SetIndent("", "  ")
+		if jerr := e.Encode(sum); err == nil {
+			err = jerr
+		}
+	}
+	return err
 }

@@ -14,7 +14,7 @@ import (
 var contract = map[string][]string{
 	"dev":           {"data", "nbd", "nbd-socket", "http", "metadata", "volume", "size", "pg-size", "config", "pprof", "log-level", "log-json"},
 	"metadata":      {"id", "data", "listen", "raft", "bootstrap", "join", "http", "config", "pprof"},
-	"segment":       {"data", "zone", "listen", "metadata", "node", "capacity", "http", "config", "pprof", "scrub-days"},
+	"segment":       {"data", "zone", "listen", "metadata", "node", "capacity", "http", "config", "pprof", "scrub-days", "rebuild-index"},
 	"nbd":           {"listen", "socket", "metadata", "zone", "http", "config", "pprof"},
 	"volume create": {"size", "pg-size", "copies", "write-quorum", "read-quorum", "metadata", "output"},
 	"volume list":   {"metadata", "output"}, "volume show": {"metadata", "output"},
@@ -23,7 +23,7 @@ var contract = map[string][]string{
 	"node activate": {"metadata", "output"}, "node remove": {"metadata", "output"},
 	"pg list": {"metadata", "output"}, "pg show": {"metadata", "output", "digest"}, "pg replace": {"cancel", "metadata", "output", "segment", "to", "wait"},
 	"status":      {"metadata", "output"},
-	"inspect log": {"output", "records"}, "inspect index": {"output"},
+	"inspect log": {"output", "records"}, "inspect index": {"output"}, "inspect checkpoint": {"output"},
 	"completion bash": nil, "completion zsh": nil, "version": nil,
 	"": nil, "volume": nil, "node": nil, "pg": nil, "inspect": nil, "completion": nil,
 }

@@ -20,6 +20,7 @@ func inspectCommand() *cli.Command {
 	return &cli.Command{Name: "inspect", Usage: "look into the data folder of a segment daemon that is stopped", Subcommands: []*cli.Command{
 		{Name: "log", Usage: "print files, batches, records and damage of a log", ArgsUsage: "DIR (the folder 'log' in the data folder)", Flags: flags(), Action: inspectLog},
 		{Name: "index", Usage: "print the segments that a log holds", ArgsUsage: "DIR (the folder 'log' in the data folder)", Flags: flags()[:1], Action: inspectIndex},
+		{Name: "checkpoint", Usage: "print the checkpoints of a log, and which one opening begins with", ArgsUsage: "DIR (the folder 'log' in the data folder)", Flags: flags()[:1], Action: inspectCheckpoint},
 	}}
 }
 

@@ -30,6 +30,10 @@ func (s *Store) restoreNewest(parts []logPart) (*restored, error) {
 		s.found(Damage{Kind: DamageCheckpoint, File: manifestName(0)})
 	}
 	slices.SortFunc(found, func(a, b *manifest) int { return cmp.Compare(b.generation, a.generation) })
+	if s.cfg.fromLog {
+		s.ckpt.over(found)
+		return nil, nil
+	}
 	for i, m := range found {
 		if i > 0 && !tailWhole(parts, m.at) {
 			continue // files were cleaned since that only the newer one can do without
@@ -71,12 +75,18 @@ func chained(parts []logPart, from fileSeq) bool {
 	return seen
 }
 
-// use makes m the checkpoint in force.
-func (c *checkpointer) use(m *manifest, r *restored) {
+// over makes the next checkpoint take the place of the older one of those that
+// were found, newest first.
+func (c *checkpointer) over(found []*manifest) {
 	c.slot = 0
-	if c.manifests[0] == m {
+	if len(found) > 0 && c.manifests[0] == found[0] {
 		c.slot = 1
 	}
+}
+
+// use makes m the checkpoint in force.
+func (c *checkpointer) use(m *manifest, r *restored) {
+	c.over([]*manifest{m})
 	c.mu.durable, c.mu.covered = m.generation, m.at
 	live := make(map[generation]int)
 	for _, g := range r.segs {

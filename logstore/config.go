@@ -59,6 +59,8 @@ type Config struct {
 	// ReadOnly opens the store to look at it: nothing is written, Enqueue
 	// fails with kind ReadOnly.
 	ReadOnly bool
+	// fromLog makes the index from the log alone, for Rebuild.
+	fromLog bool
 	// forgetful is for tests: empty files go at once, whatever room there is.
 	forgetful bool
 	// byHand is for tests: cleaner and checkpointer do nothing by themselves,

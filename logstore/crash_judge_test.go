@@ -142,11 +142,15 @@ func (c *crasher) again(s *Store, disk *memfs.FS, models map[int]*modelSegment, 
 	for _, n := range sortedKeys(models) {
 		m := models[n]
 		g, _ := s.Segment(segID(n))
-		rec := write(max(g.State().Head, g.SCL())+1, g.SCL(), 3, 2)
-		if err := g.Enqueue([]Record{rec}).Wait(); err != nil {
+		st := g.State()
+		open := epochOpen(lsn(max(st.Head, st.SCL).Epoch()+1, 1), st.SCL) // what is pending here may be nowhere else
+		recs := []Record{open, write(open.LSN+1, open.LSN, 3, 2)}
+		if err := g.Enqueue(recs).Wait(); err != nil {
 			c.fatalf("%s: writing after the crash: %v", what, err)
 		}
-		m.recs[rec.LSN] = rec
+		for _, r := range recs {
+			m.recs[r.LSN] = r
+		}
 	}
 	again := disk.CrashClone(c.rng(), 0)
 	s, err := Open(again, "/store", diskA, c.config())

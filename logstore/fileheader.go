@@ -19,6 +19,13 @@ const (
 	fileCold fileKind = 2 // what cleaning moves
 )
 
+func (k fileKind) String() string {
+	if k == fileCold {
+		return "cold"
+	}
+	return "hot"
+}
+
 // fileHeader is the first page of a log file, and the second. All integers
 // are little-endian; what is not listed is zero.
 //

@@ -13,12 +13,15 @@ import (
 // FileInfo is a log file as Inspect finds it.
 type FileInfo struct {
 	Name       string          `json:"name"`
+	Kind       string          `json:"kind"` // hot or cold
 	Disk       string          `json:"disk"`
 	Size       block.ByteCount `json:"size"`
 	FullSize   block.ByteCount `json:"full_size"` // what it may grow to
 	Previous   string          `json:"previous,omitempty"`
 	PrevValid  block.ByteCount `json:"previous_valid"` // where that one ended
 	BadHeaders int             `json:"bad_headers"`
+	FooterEnd  block.ByteCount `json:"footer_end,omitempty"` // where the batches end, says the footer; 0: there is none that is whole
+	Footer     int             `json:"footer_batches,omitempty"`
 }
 
 // BatchInfo is one group commit.
@@ -44,6 +47,12 @@ type RecordInfo struct {
 	Sums    []block.Sum       `json:"sums,omitempty"`
 	Epoch   block.VolumeEpoch `json:"epoch,omitempty"` // promised, for promise, config and status
 	Source  string            `json:"source,omitempty"`
+	// File is what free and seal speak of; with free how many log files remain
+	// and how far the cold log had come, with seal where the file ended.
+	File      string          `json:"file,omitempty"`
+	Remain    int             `json:"files_remaining,omitempty"`
+	ColdBatch uint64          `json:"cold_batch,omitempty"`
+	End       block.ByteCount `json:"end,omitempty"`
 	// SegmentID is told by config records.
 	SegmentID string `json:"segment,omitempty"`
 	Config    []byte `json:"config,omitempty"`
@@ -52,7 +61,9 @@ type RecordInfo struct {
 // LogSummary is what Inspect says at the end.
 type LogSummary struct {
 	LastFile string          `json:"last_file"`
-	End      block.ByteCount `json:"end"` // where the log ends in it
+	End      block.ByteCount `json:"end"`                      // where the log ends in it
+	LastCold string          `json:"last_cold_file,omitempty"` // the same of the cold log
+	ColdEnd  block.ByteCount `json:"cold_end,omitempty"`
 	Torn     bool            `json:"torn"`
 	Marked   bool            `json:"marked"` // the last batch proves the one before it
 	Files    int             `json:"files"`
@@ -87,14 +98,23 @@ func Inspect(fsys vfs.FS, dir string, in Inspector) (LogSummary, error) {
 	if err != nil {
 		return LogSummary{}, err
 	}
-	v := inspection{Inspector: in}
-	w := walker{parts: parts, v: &v, plain: true, open: func(name string) (vfs.File, error) { return fsys.OpenFile(path.Join(dir, name), vfs.Direct) }}
+	v := inspection{Inspector: in, freed: newFreed()}
+	hot, cold := byKind(parts)
+	w := walker{parts: hot, v: &v, plain: true, open: func(name string) (vfs.File, error) { return fsys.OpenFile(path.Join(dir, name), vfs.Direct) }}
+	c := w
+	c.parts = cold
 	if err := w.walk(); err != nil {
 		return v.sum, err
 	}
 	v.sum.LastFile, v.sum.End = logName(w.end.seq), w.end.page.bytes()
 	v.sum.Torn, v.sum.Marked = w.end.torn, w.end.marked
-	return v.sum, nil
+	if len(cold) > 0 {
+		if err := c.walk(); err != nil {
+			return v.sum, err
+		}
+		v.sum.LastCold, v.sum.ColdEnd = logName(c.end.seq), c.end.page.bytes()
+	}
+	return v.sum, v.tellGone()
 }
 
 // Identify tells whose log is in dir, from the first header that can be read:
@@ -159,7 +179,23 @@ func inspectParts(fsys vfs.FS, dir string) (parts []logPart, err error) {
 // inspection is a visitor that tells an Inspector.
 type inspection struct {
 	Inspector
-	sum LogSummary
+	sum   LogSummary
+	freed freed
+	gone  []Damage // files that are not there, which FREEs may explain
+}
+
+// tellGone tells of the files that are gone without having been freed.
+func (v *inspection) tellGone() error {
+	for _, d := range v.gone {
+		if n, ok := parseName(logPrefix, d.File); ok && v.freed.files[fileSeq(n)] {
+			continue
+		}
+		v.sum.Damages++
+		if err := tell(v.Damage, d); err != nil {
+			return err
+		}
+	}
+	return nil
 }
 
 func (v *inspection) file(f *logFile, bad int) error {
@@ -169,9 +205,12 @@ func (v *inspection) file(f *logFile, bad int) error {
 	if err != nil {
 		return diskError(err, "examining", f.name)
 	}
-	info := FileInfo{Name: f.name, Disk: h.disk.String(), Size: size, FullSize: h.pages.bytes(), PrevValid: h.prevValid.bytes(), BadHeaders: bad}
+	info := FileInfo{Name: f.name, Kind: h.kind.String(), Disk: h.disk.String(), Size: size, FullSize: h.pages.bytes(), PrevValid: h.prevValid.bytes(), BadHeaders: bad}
 	if h.prevSeq != 0 {
 		info.Previous = logName(h.prevSeq)
+	}
+	if t := readFooter(f, f.reader); t != nil {
+		info.FooterEnd, info.Footer = t.end.bytes(), t.batches
 	}
 	if bad > 0 {
 		if err := v.damage(Damage{Kind: DamageHeader, File: f.name, Length: pageSize}); err != nil {
@@ -190,6 +229,10 @@ func tell[T any](fn func(T) error, what T) error {
 }
 
 func (v *inspection) damage(d Damage) error {
+	if d.Kind == DamageFile && d.Length == 0 {
+		v.gone = append(v.gone, d)
+		return nil
+	}
 	v.sum.Damages++
 	return tell(v.Damage, d)
 }
@@ -197,6 +240,11 @@ func (v *inspection) damage(d Damage) error {
 func (v *inspection) batch(f *logFile, fr *frame, sc *scanner) error {
 	v.sum.Batches++
 	v.sum.Records += len(fr.recs)
+	for i := range fr.recs {
+		if fr.recs[i].typ == TypeFree {
+			v.freed.add(&fr.recs[i])
+		}
+	}
 	err := tell(v.Batch, BatchInfo{
 		File: f.name, Offset: fr.page.bytes(), Batch: int(fr.seq), Header: pageNo(fr.headerPages).bytes(),
 		Payload: fr.payloadPages.bytes(), Records: len(fr.recs),
@@ -225,6 +273,12 @@ func describe(d *descriptor, sums []block.Sum, at pageNo, sc *scanner) (RecordIn
 	switch d.typ {
 	case TypePromise, TypeStatus, TypeConfig:
 		info.Epoch = block.VolumeEpoch(d.block)
+	case TypeFree:
+		info.File, info.Remain, info.ColdBatch = logName(fileSeq(d.block)), int(d.count), uint64(d.lsn)
+		return info, nil
+	case TypeSeal:
+		info.File, info.End = logName(fileSeq(d.block)), pageNo(d.count).bytes()
+		return info, nil
 	case TypeHydrate:
 		info.Count = block.Count(d.count)
 	default:
