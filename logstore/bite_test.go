@@ -88,3 +88,83 @@ func staleBehind(t *testing.T, fs vfstest.Disk, h *head) bool {
 	_, err = f.ReadAt(p, h.next.at())
 	return err == nil && string(p) == batchMagic
 }
+
+// A replay passes over what a checkpoint has of a segment that went on while the
+// checkpoint was taken: not everything may count twice.
+func TestReplaySkipsWhatTheCheckpointHas(t *testing.T) {
+	disk := newDisk()
+	s := open(t, disk, small())
+	g := create(t, s, 1)
+	must(t, g.BeginHydration())
+	s.mu.Lock()
+	at := s.mu.applied // as if the position had been read here
+	s.mu.Unlock()
+	must(t, g.EnqueueCopy([]CopyRun{{Block: 0, Count: LeafBlocks, Kind: RunHole, Cut: lsn(1, 5), MaxLSN: lsn(1, 4)}}).Wait())
+	shot := s.capture(nil)
+	shot.at = at
+	_, _, err := s.ckpt.write(s.ckpt.begin(), shot, nil)
+	must(t, err)
+	r := open(t, disk.CrashClone(rng(1), 1), small())
+	if h := segment(t, r, 1).mu.index.hydration; r.ckpt.durable() != 1 || h.copies != 1 || h.spoiled {
+		t.Fatalf("checkpoint %d, %+v", r.ckpt.durable(), h)
+	}
+}
+
+// A cold batch that a FREE relies on is gone without a trace of its own: the end
+// of the cold log is before where that FREE says. Without checkpoints.
+func TestT14ColdLogCutShortIsNoticed(t *testing.T) {
+	tried := 0
+	for seed := uint64(1); seed <= 6; seed++ {
+		fs, d := laps(t, seed)
+		c := &d.store.cleaner.cold
+		if c.head.file == nil || c.head.lastPage == 0 {
+			continue
+		}
+		disk := bare(t, fs)
+		for page := pageNo(headerCopies); page < c.head.next; page++ {
+			disk.Damage("/store/"+c.head.file.name, int(page.at()), 0xff) // no frame begins here any more
+		}
+		s := readOnly(t, disk)
+		if len(s.Damage()) > 0 {
+			tried++
+		} // else nothing was freed since
+		for n, m := range d.models {
+			if g, ok := s.Segment(segID(n)); ok && !g.State().Damaged && differ(t, g, m, dirtBlocks) != "" {
+				t.Fatalf("seed %d: segment %d is said to be whole: %s", seed, n, differ(t, g, m, dirtBlocks))
+			}
+		}
+	}
+	if tried == 0 {
+		t.Fatal("no FREE relied on what is gone: the test proves nothing")
+	}
+}
+
+// A segment that was dropped does not come back, though another file has a copy of
+// its configuration and the one with its DROP is gone.
+func TestT13DroppedSegmentStaysDroppedWithoutCheckpoints(t *testing.T) {
+	fs := vfstest.Memory(0)
+	s := open(t, fs, cleaning())
+	g, other := create(t, s, 1), create(t, s, 2)
+	chainOf(t, g, 20)
+	chainOf(t, other, 40) // keeps the first file
+	must(t, s.DropSegment(g.ID()))
+	dropped := s.head.file
+	for range 3 {
+		chainOf(t, other, 20)
+	}
+	must(t, s.ckpt.now())
+	s.cleaner.settleDead()
+	_, err := s.clean(dropped, nil)
+	must(t, err)
+	v, err := s.surveyFile(dropped)
+	must(t, err)
+	s.cleaner.emptied = append(s.cleaner.emptied, emptied{file: dropped, survey: v})
+	if !s.cleaner.free() {
+		t.Fatal("the file was not freed")
+	}
+	must(t, s.Close())
+	s = open(t, bare(t, fs), cleaning())
+	if _, ok := s.Segment(segID(1)); ok || len(s.Damage()) > 0 || segment(t, s, 2).SCL() != other.SCL() {
+		t.Fatalf("segment 1 came back: %v; damage %v", ok, s.Damage())
+	}
+}

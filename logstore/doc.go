@@ -42,6 +42,8 @@
 //	  checkpointer                them; when
 //	ckptopen, ckptload          which checkpoint counts; bringing it back
 //	footer, sealer              the headers of a sealed file at its end
+//	rebuild, outline, refill,   the index from the log alone, where files were
+//	  drafts, rebuildindex        cleaned; offline
 //	chain/                      which records are complete
 //
 // Invariants:
@@ -66,8 +68,9 @@
 //     manifest is whole, and all that this names is whole.
 //   - Each segment of a checkpoint is at or behind its position, and says
 //     where: what a replay brings again is passed over.
-//   - Footers and checkpoints are never needed: the batches tell the same, but
-//     where log files were cleaned only a checkpoint stands for them.
+//   - Footers and checkpoints are never needed: the batches tell the same, also
+//     where log files were cleaned, as long as none is damaged.
+//   - No change at or below its segment's floor is logged.
 //   - A segment that takes over leaves (rule R21) is not read before all are in;
 //     its SCL moves at once, then.
 //   - A write or flush that failed ends the log (rule S3).

@@ -19,6 +19,11 @@ func TestRebuildWritesACheckpoint(t *testing.T) {
 	if sum.Segments != 3 || sum.Blocks == 0 || len(sum.Damaged) > 0 || generation(sum.Generation) <= d.store.ckpt.durable() {
 		t.Fatalf("%+v", sum)
 	}
+	all, err := InspectCheckpoints(fs, "/store")
+	must(t, err)
+	if generation(all[1].Generation) != d.store.ckpt.durable() {
+		t.Fatalf("the newest checkpoint was written over: %+v", all)
+	}
 	s := open(t, fs, cleaning())
 	if got := s.ckpt.durable(); uint32(got) != sum.Generation || len(s.Damage()) > 0 {
 		t.Fatalf("checkpoint %d is in force, %d was written; damage %v", got, sum.Generation, s.Damage())
