@@ -51,7 +51,7 @@ type RecordInfo struct {
 	// and how far the cold log had come, with seal where the file ended.
 	File      string          `json:"file,omitempty"`
 	Remain    int             `json:"files_remaining,omitempty"`
-	ColdBatch uint64          `json:"cold_batch,omitempty"`
+	ColdBatch int             `json:"cold_batch,omitempty"`
 	End       block.ByteCount `json:"end,omitempty"`
 	// SegmentID is told by config records.
 	SegmentID string `json:"segment,omitempty"`
@@ -274,7 +274,7 @@ func describe(d *descriptor, sums []block.Sum, at pageNo, sc *scanner) (RecordIn
 	case TypePromise, TypeStatus, TypeConfig:
 		info.Epoch = block.VolumeEpoch(d.block)
 	case TypeFree:
-		info.File, info.Remain, info.ColdBatch = logName(fileSeq(d.block)), int(d.count), uint64(d.lsn)
+		info.File, info.Remain, info.ColdBatch = logName(fileSeq(d.block)), int(d.count), int(d.lsn)
 		return info, nil
 	case TypeSeal:
 		info.File, info.End = logName(fileSeq(d.block)), pageNo(d.count).bytes()

@@ -32,7 +32,7 @@ type CheckpointInfo struct {
 type CheckpointPlace struct {
 	File   string          `json:"file"`
 	Offset block.ByteCount `json:"offset"`
-	Batch  uint64          `json:"batch"`
+	Batch  int             `json:"batch"`
 }
 
 // PartInfo is a file that a checkpoint is made of.
@@ -53,7 +53,7 @@ type SavedSegment struct {
 	Damaged  bool              `json:"damaged"`
 	Records  int               `json:"records"` // above the floor, on the chain or off it
 	Leaves   int               `json:"leaves"`
-	Batch    uint64            `json:"batch"` // of the hot log, up to which it is in here
+	Batch    int               `json:"batch"` // of the hot log, up to which it is in here
 }
 
 // InspectCheckpoints reads the checkpoints in dir, which no daemon may have
@@ -133,7 +133,7 @@ func (p position) info() *CheckpointPlace {
 	if p.file == 0 {
 		return nil
 	}
-	return &CheckpointPlace{File: logName(p.file), Offset: p.page.bytes(), Batch: uint64(p.batch)}
+	return &CheckpointPlace{File: logName(p.file), Offset: p.page.bytes(), Batch: int(p.batch)}
 }
 
 // contents tells of the segments and of what is used of each part.
@@ -143,7 +143,7 @@ func (c *slotInfo) contents(r *restored) {
 		x := &g.mu.index
 		seg := SavedSegment{
 			Segment: g.id.String(), Number: int(g.idx), SCL: x.chain.SCL().String(), Floor: x.chain.Floor().String(), Promised: g.mu.promised,
-			Damaged: g.mu.health.declared, Records: len(x.chain.Path()) + x.chain.Annulled() + x.chain.Pending(), Batch: uint64(g.mu.applied.batch),
+			Damaged: g.mu.health.declared, Records: len(x.chain.Path()) + x.chain.Annulled() + x.chain.Pending(), Batch: int(g.mu.applied.batch),
 		}
 		for i := range x.base.slots {
 			if at := x.base.slots[i].saved; at.part != 0 {
