@@ -7,13 +7,13 @@ import (
 	"github.com/sextantdisk/sextant/wire"
 )
 
-// pull is a segment that fetches from a peer what it lacks, as segmentd does:
+// pulling is a segment that fetches from a peer what it lacks, as segmentd does:
 // pages of the donor's complete chain, first from the SCL, and from the floor
 // if that does not link.
-type pull struct {
+type pulling struct {
 	on    bool
 	no    uint32 // of the catch-up; never 0
-	conn  *conn
+	conn  *conn  // whose order it is; nil: nobody's
 	life  uint32
 	epoch block.VolumeEpoch
 	id    wire.Identity // of the donor's segment
@@ -41,14 +41,19 @@ func (r *replica) catchUp(m *message) {
 	if r.catching.on {
 		return
 	}
-	w := r.n.w
-	w.Count.CatchUps++
-	if w.trace.keep {
-		w.note(r.group, "node %d catches up from %v to %v, node %d gives", r.n.no, r.chain.SCL(), m.upTo, m.to.no)
+	r.n.w.Count.CatchUps++
+	id := m.id
+	id.Segment = m.segment
+	r.begin(pulling{conn: m.conn, life: m.life, epoch: m.id.Epoch, id: id, donor: m.to, upTo: m.upTo})
+}
+
+// begin pulls from where the segment stands.
+func (r *replica) begin(p pulling) {
+	if w := r.n.w; w.trace.keep {
+		w.note(r.group, "node %d catches up from %v to %v, node %d gives", r.n.no, r.chain.SCL(), p.upTo, p.donor.no)
 	}
-	r.catching = pull{on: true, no: r.catching.no + 1, conn: m.conn, life: m.life, epoch: m.id.Epoch, id: m.id,
-		donor: m.to, upTo: m.upTo, after: r.chain.SCL(), first: true}
-	r.catching.id.Segment = m.segment
+	p.on, p.no, p.after, p.first = true, r.catching.no+1, r.chain.SCL(), true
+	r.catching = p
 	r.fetch()
 }
 
@@ -125,5 +130,8 @@ func (r *replica) pageDone(o *op) {
 func (r *replica) stopPull() {
 	p := &r.catching
 	p.on = false
+	if p.conn == nil {
+		return
+	}
 	r.say(p.conn, p.life, p.epoch, 0)
 }

@@ -217,6 +217,7 @@ func (w *World) roomFor(cfg metadata.PGConfig, zone int) *node {
 	n.zone = zone
 	w.nodes = append(w.nodes, n)
 	w.meta.register(n)
+	n.gossip()
 	for _, g := range w.gateways {
 		c := &conn{g: g, n: n}
 		g.conns = append(g.conns, c)

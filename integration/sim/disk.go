@@ -6,6 +6,7 @@ import (
 	"github.com/sextantdisk/sextant/internal/block"
 	"github.com/sextantdisk/sextant/internal/mutant"
 	"github.com/sextantdisk/sextant/logstore/chain"
+	"github.com/sextantdisk/sextant/segmentd/pull"
 	"github.com/sextantdisk/sextant/segmentd/segment"
 	"github.com/sextantdisk/sextant/wire"
 )
@@ -127,7 +128,8 @@ func (r *replica) checkpoint() {
 // load makes a segment again from what is on disk.
 func (r *replica) load() {
 	d := &r.disk
-	r.core, r.chain, r.catching = nil, chain.Chain[what]{}, pull{}
+	r.core, r.chain, r.watch = nil, chain.Chain[what]{}, pull.Watch{}
+	r.catching = pulling{no: r.catching.no}
 	if !d.exists {
 		return
 	}

@@ -86,7 +86,10 @@ type Faults struct {
 	Depth int
 	Reads int
 	Hold  time.Duration
-	Drift float64 // how wrong a clock may run, either way
+	// Gossip is the mean time between two questions of a node to its peers; 0:
+	// they ask nothing.
+	Gossip time.Duration
+	Drift  float64 // how wrong a clock may run, either way
 	// Payload is what a record counts for in rings and windows.
 	Payload block.ByteCount
 	Ring    block.ByteCount
@@ -108,6 +111,9 @@ func DrawFaults(rng *rand.Rand) Faults {
 		Hold: between(rng, time.Second, time.Minute), Drift: []float64{0, maxDrift}[rng.IntN(2)],
 		Payload: pick[block.ByteCount](rng, 1, 16, 64) * block.Size, Ring: block.ByteCount(pick(rng, 1, 4, 64, 1024)) * 16 * block.KiB,
 		Kill: 2 + rng.IntN(6), Clean: 3 + rng.IntN(10), Run: between(rng, 4*time.Second, 20*time.Second),
+	}
+	if rng.IntN(3) > 0 {
+		f.Gossip = between(rng, 100*time.Millisecond, 4*time.Second)
 	}
 	for k, b := range bounds {
 		if rng.IntN(10) < b.without {

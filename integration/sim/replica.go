@@ -7,6 +7,7 @@ import (
 	"github.com/sextantdisk/sextant/internal/block"
 	"github.com/sextantdisk/sextant/internal/mutant"
 	"github.com/sextantdisk/sextant/logstore/chain"
+	"github.com/sextantdisk/sextant/segmentd/pull"
 	"github.com/sextantdisk/sextant/segmentd/segment"
 	"github.com/sextantdisk/sextant/wire"
 )
@@ -27,7 +28,8 @@ type replica struct {
 	base     []block.LSN   // newest version of each block at or below the floor
 	hot      [][]block.LSN // versions of each block on the chain above it, ascending
 	history  []entry       // the chain at or below the floor, as far as the log reaches back
-	catching pull
+	catching pulling
+	watch    pull.Watch
 }
 
 // Join implements chain.Events: e's versions can be read.

@@ -36,13 +36,13 @@ type World struct {
 
 // Count is what happened in a run.
 type Count struct {
-	Events, Acks, Reads, Opens, Commits, Failed, Takeovers, CatchUps, Chaos int
+	Events, Acks, Reads, Opens, Commits, Failed, Takeovers, CatchUps, Gossips, Chaos int
 }
 
 // String tells what happened.
 func (c Count) String() string {
-	return fmt.Sprintf("%d events, %d commits, %d acks, %d reads, %d openings of %d takeovers, %d catch-ups, %d writes failed, %d times chaos",
-		c.Events, c.Commits, c.Acks, c.Reads, c.Opens, c.Takeovers, c.CatchUps, c.Failed, c.Chaos)
+	return fmt.Sprintf("%d events, %d commits, %d acks, %d reads, %d openings of %d takeovers, %d catch-ups by order and %d without, %d writes failed, %d times chaos",
+		c.Events, c.Commits, c.Acks, c.Reads, c.Opens, c.Takeovers, c.CatchUps, c.Gossips, c.Failed, c.Chaos)
 }
 
 // Add sums up runs.
@@ -55,6 +55,7 @@ func (c *Count) Add(o Count) {
 	c.Failed += o.Failed
 	c.Takeovers += o.Takeovers
 	c.CatchUps += o.CatchUps
+	c.Gossips += o.Gossips
 	c.Chaos += o.Chaos
 }
 
@@ -90,6 +91,9 @@ func New(seed uint64, keep bool) *World {
 	}
 	w.meta = newService(w)
 	w.takeover()
+	for _, n := range w.nodes {
+		n.gossip()
+	}
 	for k := range chaosKinds {
 		w.plan(k)
 	}
