@@ -25,8 +25,10 @@ const (
 	// hold is how long a request waits for a quorum: short, so that clients
 	// get errors, too.
 	hold = 5 * time.Second
-	// logFile makes logs roll over, and be cleaned.
-	logFile = 8 * block.MiB
+	// logFile and capacity make logs roll over and be cleaned, so that who was
+	// away may find the records that it lacks gone.
+	logFile  = 8 * block.MiB
+	capacity = 384 * block.MiB
 )
 
 // World is a cluster that can be broken.
@@ -62,7 +64,7 @@ func NewWorld(seed uint64, binary, dir, small string) (*World, error) {
 		Binary: binary, Dir: dir, Segments: segments, Zones: zones, Metadata: metadatas, Gateways: gateways,
 		Machine: w.machine,
 		Extra: map[string][]string{
-			"segment": {"--log-file-size", logFile.String()},
+			"segment": {"--log-file-size", logFile.String(), "--capacity", capacity.String()},
 			"nbd":     {"--force", "--hold", hold.String()},
 		},
 	})
