@@ -11,7 +11,9 @@
 // connections, some of which stay with a gateway that others have left
 // (clients.go). Then all is mended, each block is read, and the history of all
 // requests of the chapter is judged block by block: nothing that was
-// acknowledged is lost, no read is stale, whatever happened (judge.go).
+// acknowledged is lost, no read is stale, whatever happened (run.go). Disks that
+// were lost are replaced by then (replace.go), and all copies of a group hold the
+// same data (copies.go).
 //
 // In chapters within what docs/DURABILITY.md promises, somebody has to get an
 // answer every now and then, too (stallMax). In those beyond, more than a

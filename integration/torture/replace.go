@@ -66,12 +66,8 @@ func (b *breaker) replace(ctx context.Context, i int, lost string) {
 func (b *breaker) replaceGroups(ctx context.Context, lost, node string) (left int, err error) {
 	ctx, cancel := context.WithTimeout(ctx, 30*time.Second)
 	defer cancel()
-	out, err := b.world.Cluster.Sextant(ctx, "pg", "list", volumeName, "--output", "json")
+	all, err := b.world.placedGroups(ctx)
 	if err != nil {
-		return 0, err
-	}
-	var all []placedGroup
-	if err := json.Unmarshal(out, &all); err != nil {
 		return 0, err
 	}
 	for _, g := range all {
@@ -86,4 +82,13 @@ func (b *breaker) replaceGroups(ctx context.Context, lost, node string) (left in
 		}
 	}
 	return left, err
+}
+
+// placedGroups lists the groups of the volume.
+func (w *World) placedGroups(ctx context.Context) (all []placedGroup, err error) {
+	out, err := w.Cluster.Sextant(ctx, "pg", "list", volumeName, "--output", "json")
+	if err != nil {
+		return nil, err
+	}
+	return all, json.Unmarshal(out, &all)
 }

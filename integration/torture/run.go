@@ -125,6 +125,10 @@ func (r *runner) chapter(ctx context.Context, c Chapter) error {
 	if err == nil {
 		err = r.world.settle(ctx, backMax)
 	}
+	if err == nil {
+		r.say("complete; copies are compared")
+		err = r.world.compareCopies(ctx, backMax)
+	}
 	n := &r.load.counts
 	r.sum.Chapters++
 	r.sum.Events += len(c.Events)
