@@ -125,7 +125,7 @@ func (c *slotInfo) describe(m *manifest) {
 	c.Hot, c.Cold = m.at.hot.info(), m.at.cold.info()
 	c.State = &PartInfo{File: stateName(m.generation), Size: m.stateLength}
 	for _, p := range m.parts {
-		c.Parts = append(c.Parts, PartInfo{File: leavesName(p.part), Size: block.ByteCount(leavesSize(p.leaves)), Leaves: p.leaves})
+		c.Parts = append(c.Parts, PartInfo{File: leavesName(p.part), Size: leavesSize(p.leaves), Leaves: p.leaves})
 	}
 }
 
