@@ -387,3 +387,25 @@ func TestI4DigestsDiffer(t *testing.T) {
 	_, err := a.Digest(lsn(9, 9), 0, 1)
 	wantKind(t, err, block.Behind)
 }
+
+// A checkpoint of format 1 ends each segment with its slots, and knows of no
+// hydration.
+func TestCheckpointFormat1IsRead(t *testing.T) {
+	s := &segmentState{idx: 1, id: segID(1), config: []byte("c"), slots: make([]savedSlot, 2), since: 3, first: 4, solid: 5}
+	p := encodeState(nil, []*segmentState{s})
+	_, segs, err := decodeState(p[:len(p)-25], 1)
+	must(t, err)
+	if g := segs[0]; g.id != s.id || len(g.slots) != 2 || g.since != 0 || g.solid != 0 || g.hydration.on {
+		t.Fatalf("read %+v", g)
+	}
+	_, _, err = decodeState(p, 1)
+	wantKind(t, err, block.Corrupt)
+	m := manifest{version: checkpointVersion + 1, generation: 1}
+	page := m.encode()
+	page[8] = checkpointVersion + 1
+	copy(page[12:], []byte{0, 0, 0, 0})
+	sum := uint32(sumWithout(page, 12))
+	page[12], page[13], page[14], page[15] = byte(sum), byte(sum>>8), byte(sum>>16), byte(sum>>24)
+	_, err = decodeManifest(page)
+	wantKind(t, err, block.Version)
+}
