@@ -39,6 +39,13 @@ func (c *Copy) Digest() wire.LeafDigest {
 func Compare(ctx context.Context, clk clock.Clock, cluster block.ClusterID, volume block.VolumeID, pg block.PGIndex, peers []Peer) (at block.LSN, copies []Copy, err error) {
 	links := make([]*peer, len(peers))
 	copies = make([]Copy, len(peers))
+	defer func() {
+		for _, l := range links {
+			if l != nil {
+				l.Close()
+			}
+		}
+	}()
 	for i, p := range peers {
 		c := &copies[i]
 		c.Peer = p
@@ -46,7 +53,6 @@ func Compare(ctx context.Context, clk clock.Clock, cluster block.ClusterID, volu
 		if links[i], c.Err = dial(ctx, cluster, p, ident, "sextant", clk.Now); c.Err != nil {
 			continue
 		}
-		defer links[i].Close()
 		if c.Err = c.stand(links[i]); c.Err == nil && !c.Hydrating && (at == 0 || c.SCL < at) {
 			at = c.SCL
 		}
