@@ -201,11 +201,13 @@ func (x *index) begin(floor block.LSN, copies uint32) {
 		x.forgetLeaves()
 	}
 	*h = hydration{on: true, after: floor}
-	if !x.chain.OnPath(floor) { // damage cut the chain
+	switch {
+	case floor == 0: // all is copied, whatever is settled
+	case !x.chain.OnPath(floor): // damage cut the chain
 		x.spoil()
-		return
+	default:
+		x.chain.SetFloor(floor, x)
 	}
-	x.chain.SetFloor(floor, x)
 }
 
 // spoil notes that a part of the copies is lost: none counts.

@@ -327,42 +327,50 @@ func TestR22CopiesAreCleaned(t *testing.T) {
 }
 
 // A COPY that is lost to damage is missed: what was copied does not count, the
-// segment says that it is damaged, and all is copied anew.
+// segment says that it is damaged, and all is copied anew; also if the segment
+// had settled something before.
 func TestR22LostCopiesAreMissed(t *testing.T) {
-	donor := donorOf(t, 5, 100)
-	for lost := range 8 {
-		t.Run(fmt.Sprint(lost), func(t *testing.T) {
-			fs := newDisk()
-			s := open(t, fs, small())
-			g := create(t, s, 1)
-			hydrate(t, g, donor, 1000, func() {})
-			must(t, s.Close())
-			var copies []BatchInfo
-			all, _ := batches(t, fs)
-			for _, b := range all {
-				if b.Payload > 2*block.Size {
-					copies = append(copies, b)
-				}
-			}
-			b := copies[lost*(len(copies)-1)/8]
-			rot(t, fs, b.File, b.Offset+8)
-			s = open(t, fs, small())
-			g = segment(t, s, 1)
-			if !g.State().Damaged || !g.Hydration().On {
-				t.Fatalf("batch %+v is lost, the state is %+v", b, g.State())
-			}
-			for b := block.Index(0); b < hydrationBlocks; b += leafBlocks {
-				if g.LeafMax(b) != 0 {
-					t.Fatalf("leaf of block %d counts still", b)
-				}
-			}
-			hydrate(t, g, donor, 1000, func() {})
-			sameDigests(t, g, donor)
-			must(t, s.Close())
-			s = open(t, fs, small())
-			sameDigests(t, segment(t, s, 1), donor)
-		})
+	for _, before := range []int{0, 40} {
+		for lost := range 8 {
+			t.Run(fmt.Sprintf("%d of 8, %d records before", lost, before), func(t *testing.T) { loseCopy(t, before, lost) })
+		}
 	}
+}
+
+func loseCopy(t *testing.T, before, lost int) {
+	fs := newDisk()
+	s := open(t, fs, small())
+	g := create(t, s, 1)
+	donor := donorOf(t, 5, before)
+	catchUp(t, g, donor)
+	must(t, g.SetFloor(donor.mu.index.chain.Floor()))
+	writeOn(t, donor, rng(6), 100, hydrationBlocks)
+	hydrate(t, g, donor, 1000, func() {})
+	must(t, s.Close())
+	var copies []BatchInfo
+	all, _ := batches(t, fs)
+	for _, b := range all {
+		if b.Payload > 4*block.Size {
+			copies = append(copies, b)
+		}
+	}
+	b := copies[lost*(len(copies)-1)/7]
+	rot(t, fs, b.File, b.Offset+8)
+	s = open(t, fs, small())
+	g = segment(t, s, 1)
+	if !g.State().Damaged || !g.Hydration().On {
+		t.Fatalf("batch %+v is lost, the state is %+v", b, g.State())
+	}
+	for b := block.Index(0); b < hydrationBlocks; b += leafBlocks {
+		if g.LeafMax(b) != 0 {
+			t.Fatalf("leaf of block %d counts still", b)
+		}
+	}
+	hydrate(t, g, donor, 1000, func() {})
+	sameDigests(t, g, donor)
+	must(t, s.Close())
+	s = open(t, fs, small())
+	sameDigests(t, segment(t, s, 1), donor)
 }
 
 // I4: digests differ where data does, and only there.
