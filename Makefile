@@ -42,7 +42,7 @@ run: build ## build, start a whole system in one process, tell how to attach to 
 	@scripts/run
 
 .PHONY: test
-test: deps fmt vet lint test-race test-crash test-sim mutants test-torture test-vm ## everything that CI runs
+test: deps fmt vet lint test-race test-ext4 test-crash test-sim mutants test-torture test-vm ## everything that CI runs
 
 .PHONY: deps
 deps: ## install the Debian packages that the tests need, or say which lack
@@ -64,7 +64,14 @@ lint: $(GOLANGCI) ## golangci-lint, then our own rules
 
 .PHONY: test-race
 test-race: ## go test -race on all packages but those that run by themselves
-	$(GO) test -race -timeout $(TEST_TIMEOUT) $(TEST_PACKAGES)
+	$(GO) test -race -timeout $(TEST_TIMEOUT) -skip '$(EXT4_TEST)' $(TEST_PACKAGES)
+
+# All tests of the log store, which test-race has run in memory, on ext4.
+EXT4_TEST := ^TestAllOnExt4$$
+
+.PHONY: test-ext4
+test-ext4: ## the log store's tests on ext4 in a loop file
+	$(GO) test -count=1 -timeout $(TEST_TIMEOUT) ./logstore -run '$(EXT4_TEST)'
 
 # Random scripts from a seed drawn anew; a failure prints the command that
 # repeats it.

@@ -48,7 +48,7 @@ func (c *checkpointer) take(stop <-chan struct{}) error {
 	c.logged, c.parts = logged, parts
 	c.manifests[c.slot] = m
 	c.slot = 1 - c.slot
-	s.cfg.Logger.Info("checkpoint", "disk", s.disk, "generation", uint32(g), "leaves", len(shot.frozen),
+	s.cfg.Logger.Debug("checkpoint", "disk", s.disk, "generation", uint32(g), "leaves", len(shot.frozen),
 		"state", m.stateLength, "parts", len(parts), "took", s.cfg.Clock.Now().Sub(was))
 	c.end(m)
 	return c.sweep()

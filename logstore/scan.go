@@ -24,30 +24,37 @@ func (g *Segment) Scan(after, upTo block.LSN, maxBytes block.ByteCount, fn func(
 	if after >= upTo {
 		return nil
 	}
+	for range 2 { // all may be settled while it is looked for above the floor
+		given, err := g.scanOnce(after, upTo, maxBytes, fn)
+		if given || err != nil {
+			return err
+		}
+	}
+	return block.Errorf(block.NotFound, "segment %v has no record after %v up to %v", g.id, after, upTo)
+}
+
+// scanOnce is Scan, but may give nothing if the floor moves meanwhile.
+func (g *Segment) scanOnce(after, upTo block.LSN, maxBytes block.ByteCount, fn func(Record) error) (given bool, err error) {
 	view, err := g.scanView(after, upTo)
 	if err != nil {
-		return err
+		return false, err
 	}
-	settled := after < view.floor
-	if settled {
-		refs, err := g.collect(view, after, min(upTo, view.floor), maxBytes)
-		if err != nil {
-			return err
-		}
-		if err := g.emit(refs, fn); err != nil {
-			return err
-		}
-		used := cost(refs)
-		if after = refs[len(refs)-1].d.lsn; after < view.floor || used >= maxBytes {
-			return nil
-		}
-		maxBytes -= used
+	if after >= view.floor {
+		return g.scanChain(after, upTo, maxBytes, fn)
 	}
-	given, err := g.scanChain(after, upTo, maxBytes, fn)
-	if err == nil && !given && !settled {
-		return block.Errorf(block.NotFound, "segment %v has just settled all up to %v", g.id, upTo)
+	refs, err := g.collect(view, after, min(upTo, view.floor), maxBytes)
+	if err != nil {
+		return false, err
 	}
-	return err
+	if err := g.emit(refs, fn); err != nil {
+		return true, err
+	}
+	used := cost(refs)
+	if after = refs[len(refs)-1].d.lsn; after < view.floor || used >= maxBytes {
+		return true, nil
+	}
+	_, err = g.scanChain(after, upTo, maxBytes-used, fn)
+	return true, err
 }
 
 // cost is what refs count for in a scan's budget.
