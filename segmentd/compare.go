@@ -2,6 +2,8 @@ package segmentd
 
 import (
 	"context"
+	"encoding/binary"
+	"hash/fnv"
 
 	"github.com/sextantdisk/sextant/internal/block"
 	"github.com/sextantdisk/sextant/internal/clock"
@@ -22,13 +24,11 @@ type Copy struct {
 
 // Digest is one number for all of a copy's leaves.
 func (c *Copy) Digest() wire.LeafDigest {
-	d := wire.LeafDigest(1469598103934665603)
+	h := fnv.New64a()
 	for _, x := range c.Leaves {
-		for i := range 8 {
-			d = (d ^ (x >> (8 * i) & 0xff)) * 1099511628211
-		}
+		_ = binary.Write(h, binary.LittleEndian, uint64(x)) // a hash takes all
 	}
-	return d
+	return wire.LeafDigest(h.Sum64())
 }
 
 // Compare asks the copies of a group for digests of their data as of one LSN:
