@@ -22,8 +22,10 @@ const (
 	takeLeast = 16 * block.MiB
 	giveLeast = 4 * block.MiB
 	// chaseShare is how much faster than gateways write records come, in
-	// percent: slower, a segment that lags would never catch up.
-	chaseShare = 150
+	// percent: slower, a segment that lags would never catch up. Two copies of
+	// a group may lag while it is written to, and ask the same third one: each
+	// gets half again as much as is written meanwhile.
+	chaseShare = 300
 	// burstShare is for which part of a second tokens are kept, and burstLeast
 	// how many at least: one question's.
 	burstShare = 8

@@ -15,8 +15,8 @@ func TestR22RateYieldsToGateways(t *testing.T) {
 		{0, rateIdle, rateIdle},
 		{4 * block.MiB, rateMost - 64*block.MiB, rateMost - 64*block.MiB},
 		{10 * block.MiB, rateMost - 160*block.MiB, rateMost - 160*block.MiB},
-		{40 * block.MiB, takeLeast, 60 * block.MiB},
-		{block.GiB, takeLeast, block.GiB * 3 / 2},
+		{40 * block.MiB, takeLeast, 120 * block.MiB},
+		{block.GiB, takeLeast, 3 * block.GiB},
 	} {
 		leaves, records := rateFor(leafTraffic, c.load, takeLeast), rateFor(recordTraffic, c.load, takeLeast)
 		if leaves != c.leaves || records != c.records {
