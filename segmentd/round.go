@@ -109,8 +109,11 @@ func (r *round) finish() {
 			continue
 		}
 		if err := f.ticket.Wait(); err != nil {
-			c.s.room.refused(c.s.clock.Now(), err)
-			c.log.Error("segment takes no records", "segment", f.host.log.ID(), "err", err)
+			now := c.s.clock.Now()
+			c.s.room.refused(now, err)
+			if untold, ok := c.s.refusals.due(now); ok {
+				c.log.Error("segment takes no records", "segment", f.host.log.ID(), "untold", untold, "err", err)
+			}
 			m := c.s.refusal(err)
 			r.send(m.Append(r.head[:0], f.tag))
 			r.dropAck(f.host)

@@ -74,6 +74,7 @@ type Server struct {
 	counters  Counters
 	scrubber  *scrubber
 	room      room
+	refusals  seldom                // of records, logged
 	births    atomic.Int32          // segments being made; see mu.births
 	failure   atomic.Pointer[error] // why the disk has ended, or nil
 
