@@ -36,10 +36,10 @@ func prepare(ctx context.Context, j Job, s side, size block.ByteCount) (block.By
 // memory of its processes stays, and so does all of a side whose files are not
 // known. Error kind: Unavailable.
 func (s side) dropCaches() error {
-	if s.dir == "" {
+	if s.files == "" {
 		return nil
 	}
-	return filepath.WalkDir(s.dir, func(name string, d fs.DirEntry, err error) error {
+	return filepath.WalkDir(s.files, func(name string, d fs.DirEntry, err error) error {
 		switch {
 		case os.IsNotExist(err): // it was removed meanwhile
 			return nil

@@ -17,8 +17,9 @@
 // written from end to end before the first job; each job runs on both sides
 // in turn, for several rounds, and the side that goes first alternates; a
 // side's figure is that of its median round; nothing is reported if any
-// operation failed. Jobs that only read run twice: with nothing of either
-// side's files in the page cache, and over a small part that was read before.
+// operation failed. Jobs that only read run twice more in the end: with nothing
+// of either side's files in the page cache, and over a small part that was read
+// before.
 //
 // Goroutines: none of its own. The command is in bench/cmd.
 package bench

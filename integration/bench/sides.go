@@ -20,9 +20,9 @@ import (
 // side is one of the two servers.
 type side struct {
 	name, uri string
-	// dir is where its files are; empty if somebody else runs it, or on
-	// another machine.
-	dir string
+	// files is its file, or the folder with them; empty if somebody else
+	// runs it.
+	files string
 	// stop ends it, and tells if it had a problem.
 	stop func() error
 }
@@ -47,7 +47,7 @@ func sextantSide(ctx context.Context, binary, dir string, size block.ByteCount) 
 	if _, err := c.Sextant(ctx, "volume", "create", volumeName, "--size", size.String()); err != nil {
 		return side{}, errors.Join(err, stop())
 	}
-	return side{name: "sextant", uri: c.URI(0, volumeName), dir: filepath.Join(dir, "sextant"), stop: stop}, nil
+	return side{name: "sextant", uri: c.URI(0, volumeName), files: filepath.Join(dir, "sextant"), stop: stop}, nil
 }
 
 // nbdkitSide starts nbdkit on a file of zeroes that was written to disk once.
@@ -78,7 +78,7 @@ func nbdkitSide(ctx context.Context, name, dir string, size block.ByteCount) (si
 	if err := await(ctx, addr.String()); err != nil {
 		return side{}, errors.Join(err, stop())
 	}
-	return side{name: name, uri: "nbd://" + addr.String() + "/", dir: file, stop: stop}, nil
+	return side{name: name, uri: "nbd://" + addr.String() + "/", files: file, stop: stop}, nil
 }
 
 // preallocate writes a file of zeroes: fallocate alone would leave the first

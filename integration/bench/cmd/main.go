@@ -31,7 +31,7 @@ func run(ctx context.Context) error {
 	flag.StringVar(&c.URI, "uri", "", "the NBD `URI` of a server to measure instead; its volume is overwritten")
 	flag.StringVar(&c.PeerURI, "peer-uri", "", "the NBD `URI` of a peer to measure it beside; its volume is overwritten (default: nbdkit is started)")
 	flag.StringVar(&c.Dir, "dir", ".cache/bench", "the `folder`, on a disk, for the data of both")
-	flag.BoolVar(&c.Quick, "quick", false, "1 GiB and 3 s a job instead of 4 GiB and 3 rounds of 5 s")
+	flag.BoolVar(&c.Quick, "quick", false, "1 GiB and 2 s a job instead of 4 GiB and 3 rounds of 5 s")
 	floors := flag.Bool("floors", false, "fail if a ratio is below its floor")
 	out := flag.String("out", "bench/results", "the `folder` for the results")
 	name := flag.String("name", "", "the `name` of the results (default: quick or full)")
