@@ -56,17 +56,39 @@ func (r *ReadResult) end(err error) error {
 // fetchCached takes pieces from memory, up to the first that is not there;
 // what is left is to be done in the order in which it lies in the log.
 func (r *ReadResult) fetchCached() (all bool) {
+	from := 0
+	if r.mayAskMemory() {
+		for from < len(r.plan) && r.plan[from].readCached(r) {
+			from++
+		}
+	}
+	r.todo = append(r.todo, r.plan[from:]...)
+	slices.SortFunc(r.todo, func(a, b piece) int {
+		return cmp.Or(cmp.Compare(a.file.header.seq, b.file.header.seq), cmp.Compare(a.page, b.page))
+	})
+	return len(r.todo) == 0
+}
+
+// mayAskMemory tells that it does no harm to read from memory what is there.
+// Where something is missing the kernel would begin to read ahead, page by page
+// into the page cache: good for a short read, which goes on there, and done in
+// vain for a long one, which is going to read past it.
+func (r *ReadResult) mayAskMemory() bool {
+	if len(r.Sums) < pastCacheFrom/pageSize {
+		return true
+	}
 	for i := range r.plan {
 		p := &r.plan[i]
-		if got := p.file.reader.ReadCached(r.at(p), p.page.at()); got < p.n*block.Size {
-			r.todo = append(r.todo, r.plan[i:]...)
-			slices.SortFunc(r.todo, func(a, b piece) int {
-				return cmp.Or(cmp.Compare(a.file.header.seq, b.file.header.seq), cmp.Compare(a.page, b.page))
-			})
+		if !p.file.reader.Cached(p.page.at(), p.n*block.Size) {
 			return false
 		}
 	}
 	return true
+}
+
+// readCached reads a piece from memory, if all of it is there.
+func (p *piece) readCached(r *ReadResult) bool {
+	return p.file.reader.ReadCached(r.at(p), p.page.at()) == p.n*block.Size
 }
 
 // fetch reads what is left, all of it at once; what lies near each other is

@@ -10,10 +10,11 @@ import (
 	"github.com/sextantdisk/sextant/internal/vfs/faultfs"
 )
 
-// countingFS counts the reads that wait for the disk.
+// countingFS counts the reads that wait for the disk, and the questions for
+// what memory has, which it does not.
 type countingFS struct {
 	vfs.FS
-	reads atomic.Int64
+	reads, asked atomic.Int64
 }
 
 type countingFile struct {
@@ -37,7 +38,12 @@ func (f countingFile) ReadvAt(bufs [][]byte, off vfs.Offset) (int, error) {
 }
 
 // Nothing is at hand, so that all must be fetched.
-func (f countingFile) ReadCached([]byte, vfs.Offset) int { return 0 }
+func (f countingFile) ReadCached([]byte, vfs.Offset) int {
+	f.fs.asked.Add(1)
+	return 0
+}
+
+func (f countingFile) Cached(vfs.Offset, int) bool { return false }
 
 // TestNeighboursAreReadTogether: blocks written one after the other lie a
 // batch header apart. Reading them all takes few calls, and gives the right
@@ -80,6 +86,31 @@ func TestNeighboursAreReadTogether(t *testing.T) {
 		one := ReadResult{Buf: r.block(i), Sums: r.Sums[i : i+1]}
 		if ownerOf(t, &one, block.Index(i)) == 0 {
 			t.Errorf("block %d has no owner", i)
+		}
+	}
+}
+
+// TestLongReadsLeaveThePageCacheAlone: asking the kernel to read from memory
+// what is not there makes it read ahead, which is in vain if the read goes past
+// the page cache.
+func TestLongReadsLeaveThePageCacheAlone(t *testing.T) {
+	fs := &countingFS{FS: newDisk()}
+	cfg := small()
+	cfg.FileSize = 8 * block.MiB
+	s := open(t, fs, cfg)
+	g := create(t, s, 1)
+	put(t, g, write(lsn(1, 1), 0, 0, 40))
+	buf := slab.Get(40 * block.Size)
+	defer buf.Release()
+	for _, c := range []struct {
+		n     block.Count
+		asked int64
+	}{{40, 0}, {pastCacheFrom / pageSize, 0}, {pastCacheFrom/pageSize - 1, 1}, {1, 1}} {
+		fs.asked.Store(0)
+		r := ReadResult{Buf: buf.Bytes()}
+		must(t, g.ReadAt(lsn(1, 1), 0, c.n, &r))
+		if fs.asked.Load() != c.asked || r.Runs[0] != (Run{c.n, RunData}) {
+			t.Errorf("%d blocks: %d questions for what memory has, want %d; runs %v", c.n, fs.asked.Load(), c.asked, r.Runs)
 		}
 	}
 }

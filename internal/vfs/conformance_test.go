@@ -75,6 +75,9 @@ func TestConformanceReadWrite(t *testing.T) {
 			if n := file.ReadCached(got[:4096], 0); n != 0 && file.Direct() {
 				t.Fatalf("cached read past the cache gave %d bytes", n)
 			}
+			if file.Direct() && file.Cached(0, 4096) {
+				t.Fatal("memory is said to have what bypasses it")
+			}
 			if n, err := reader.ReadAt(got[:100], 4000); n != 100 || err != nil || got[95] != 0 || got[96] != 1 {
 				t.Fatalf("unaligned buffered read gave %d, %v", n, err)
 			}

@@ -3,6 +3,7 @@ package vfs
 import (
 	"errors"
 	"io"
+	"os"
 
 	"golang.org/x/sys/unix"
 
@@ -78,6 +79,18 @@ func (f *osFile) ReadCached(p []byte, off Offset) int {
 		done += n
 	}
 	return done
+}
+
+// Cached asks cachestat(2), which Linux has since 6.5.
+func (f *osFile) Cached(off Offset, n int) bool {
+	if f.direct {
+		return false
+	}
+	var stat unix.Cachestat_t
+	err := unix.Cachestat(uint(f.fd), &unix.CachestatRange{Off: uint64(off), Len: uint64(n)}, &stat, 0)
+	page := int64(os.Getpagesize())
+	pages := (int64(off)+int64(n)+page-1)/page - int64(off)/page
+	return err == nil && stat.Cache >= uint64(pages)
 }
 
 func (f *osFile) WritevAt(bufs [][]byte, off Offset) error {

@@ -72,7 +72,11 @@ type File interface {
 	// ReadCached fills p from off as far as memory has the bytes, from the
 	// start on, and never waits for the disk. It tells how much it filled;
 	// the rest, an error too, is for ReadAt to find out.
+	// It may make the kernel read ahead what is not there.
 	ReadCached(p []byte, off Offset) int
+	// Cached tells whether memory has all n bytes from off on, as far as
+	// that can be known without any reading.
+	Cached(off Offset, n int) bool
 	// WritevAt writes all of bufs one after the other from off, growing the
 	// file if need be. Nothing of it is durable before Sync; after a crash
 	// each sector of 512 bytes may be old or new. On an error any part of

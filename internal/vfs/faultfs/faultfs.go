@@ -257,6 +257,9 @@ func (f *file) ReadvAt(bufs [][]byte, off vfs.Offset) (int, error) {
 // ReadCached has nothing at hand, so that ReadAt shows the faults.
 func (f *file) ReadCached([]byte, vfs.Offset) int { return 0 }
 
+// Cached: see ReadCached.
+func (f *file) Cached(vfs.Offset, int) bool { return false }
+
 func (f *file) WritevAt(bufs [][]byte, off vfs.Offset) error {
 	r, err := f.fs.fault(Write, f.name)
 	if err != nil || r.Lose {

@@ -88,6 +88,9 @@ func (f *file) ReadCached(p []byte, off vfs.Offset) int {
 	return n
 }
 
+// Cached: see ReadCached.
+func (f *file) Cached(vfs.Offset, int) bool { return !f.Direct() }
+
 func (f *file) WritevAt(bufs [][]byte, off vfs.Offset) error {
 	f.fs.mu.Lock()
 	defer f.fs.mu.Unlock()
