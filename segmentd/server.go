@@ -67,6 +67,7 @@ type Server struct {
 	catchUps  chan struct{} // a place for each pull under way
 	taking    throttle      // from peers
 	giving    throttle      // to peers
+	fromPeers atomic.Uint64 // bytes given to the log that came from them
 	diskReads *diskReads
 	reassure  chan struct{} // wakes the asker after volumes' epochs
 	beatNow   chan struct{} // a heartbeat is to be sent at once

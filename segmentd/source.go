@@ -220,9 +220,10 @@ func (p *puller) log(in pull.Input, recs []logstore.Record, buf *slab.Buffer) er
 		p.stop(err)
 		return err
 	}
+	n := payload(buf)
+	p.s.fromPeers.Add(uint64(n))
 	t := p.s.enqueueLocked(h, []logstore.Op{{Segment: h.log, Records: recs}})
 	h.mu.Unlock()
-	n := payload(buf)
 	p.send(event{in: in})
 	p.unsaved <- saving{tickets: []*logstore.Ticket{t}, bufs: []*slab.Buffer{buf}, records: n, then: func() pull.Input {
 		return pull.Input{Kind: pull.Saved, SCL: h.log.SCL()}
@@ -285,6 +286,7 @@ func (src *source) half(first block.Index, sv *saving) (cut block.LSN, err error
 	if n != wire.MaxReadBlocks {
 		return 0, block.Errorf(block.Invalid, "%d blocks instead of half a leaf", n)
 	}
+	src.p.s.fromPeers.Add(uint64(payload(buf)))
 	sv.tickets = append(sv.tickets, src.p.h.log.EnqueueCopy(runs))
 	return m.Cut, nil
 }

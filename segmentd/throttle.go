@@ -129,10 +129,11 @@ func (t *throttle) lookLocked(now time.Time) {
 }
 
 // served is what gateways have read and written here since the start; what came
-// from peers does not count.
+// from peers does not count, from when it is given to the log: counted when it
+// is on disk, all that is on its way there would look like load, and slow itself
+// down.
 func (s *Server) served() block.ByteCount {
-	c := &s.counters
+	own := block.ByteCount(s.fromPeers.Load())
 	written := s.LogStats().ClientBytes
-	own := block.ByteCount(c.CaughtUpBytes.Load() + c.HydratedBytes.Load())
-	return written - min(written, own) + block.ByteCount(c.Reads.Load())*block.Size
+	return written - min(written, own) + block.ByteCount(s.counters.Reads.Load())*block.Size
 }
