@@ -79,7 +79,8 @@ type filler struct {
 	head  atomic.Pointer[logFile]
 	wake  bell
 
-	batches, bytes uint64 // of the store, when longBatches was asked last
+	batches, bytes uint64 // of the store, when longBatches last had an answer
+	long           bool   // which was that
 }
 
 const (
@@ -134,12 +135,15 @@ func (f *filler) step(stop <-chan struct{}) bool {
 	return did && pause(s.cfg.Clock, fillPause, stop)
 }
 
-// longBatches tells whether the batches since it was asked last were long.
+// longBatches tells whether the last batches were long: those since it was asked
+// last, or, if there were none, those before.
 func (f *filler) longBatches() bool {
 	batches, bytes := f.store.stats.batches.Load(), f.store.stats.bytes.Load()
-	n, sum := batches-f.batches, bytes-f.bytes
+	if n, sum := batches-f.batches, bytes-f.bytes; n > 0 {
+		f.long = block.ByteCount(sum/n) >= longFlush
+	}
 	f.batches, f.bytes = batches, bytes
-	return n > 0 && block.ByteCount(sum/n) >= longFlush
+	return f.long
 }
 
 // ahead zero-writes a piece of the head file that the head has not reached,
