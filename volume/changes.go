@@ -3,6 +3,7 @@ package volume
 import (
 	"context"
 	"errors"
+	"slices"
 
 	"github.com/sextantdisk/sextant/internal/block"
 	"github.com/sextantdisk/sextant/metadata"
@@ -32,11 +33,27 @@ func (v *Volume) noteChanging(groups []metadata.PGMembership) {
 		return
 	}
 	v.mu.Lock()
-	v.mu.changing = groups
+	for _, m := range groups {
+		if !slices.ContainsFunc(v.mu.changing, func(old metadata.PGMembership) bool { return old.PG == m.PG && old.Membership >= m.Membership }) {
+			v.mu.changing = append(v.mu.changing, m)
+		}
+	}
 	v.mu.Unlock()
 	select {
 	case v.changesReady <- struct{}{}:
 	default:
+	}
+}
+
+// urgeLocked has a change carried on at once when something new can be proved,
+// rather than when the next renewal tells of it.
+func (g *group) urgeLocked() {
+	r := g.roster.Load()
+	if !r.quorum.Joint() {
+		return
+	}
+	if c := g.mu.machine.Change(); c.Caught || c.MayFinish {
+		g.v.noteChanging([]metadata.PGMembership{{PG: g.index, Membership: r.cfg.Membership}})
 	}
 }
 

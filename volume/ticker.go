@@ -80,6 +80,7 @@ func (g *group) tick(b *batch) pg.Phase {
 		return pg.Open
 	}
 	g.stepLocked(b, pg.Input{Kind: pg.Tick})
+	g.urgeLocked()
 	g.failHeldEditsLocked(b)
 	keep := g.mu.reads[:0]
 	for _, o := range g.mu.reads {
