@@ -128,9 +128,9 @@ bench: deps build ## Sextant beside nbdkit, in one run; QUICK=1 takes under 90 s
 	$(GO) run ./integration/bench/cmd --sextant $(BIN)/sextant --out bench/results $(if $(QUICK),--quick)
 
 .PHONY: bench-clean
-bench-clean: ## cleaning: a store of SIZE MiB (2048), FILE MiB a file (8), 80 % live, written FACTOR times over (10)
+bench-clean: ## cleaning: a store of SIZE MiB (2048), FILE MiB a file (as a disk of that size has), 80 % live, written FACTOR times over (10)
 	$(GO) test ./logstore -run TestCleaningShow -count=1 -v -timeout 60m \
-		-clean.size=$(or $(SIZE),2048) -clean.file=$(or $(FILE),8) -clean.factor=$(or $(FACTOR),10)
+		-clean.size=$(or $(SIZE),2048) -clean.file=$(or $(FILE),0) -clean.factor=$(or $(FACTOR),10)
 
 .PHONY: replace-show
 replace-show: ## writes at QD32 with and without a segment being replaced, FOR (20s) each, TURNS (3) times

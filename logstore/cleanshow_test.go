@@ -19,7 +19,7 @@ import (
 // memory.
 var (
 	showSize   = flag.Uint64("clean.size", 0, "MiB of the store of the cleaning show; 0: a small one in memory")
-	showFile   = flag.Uint64("clean.file", 64, "MiB of its log files")
+	showFile   = flag.Uint64("clean.file", 0, "MiB of its log files; 0: as a store of that capacity has by itself")
 	showFactor = flag.Float64("clean.factor", 10, "how many times its size is written")
 	showLoad   = flag.Int("clean.load", 25, "percent of what it can do without cleaning: the even load at which appends are timed")
 	showLive   = flag.Int("clean.live", 80, "percent of it that is live")
@@ -155,7 +155,7 @@ func TestCleaningShow(t *testing.T) {
 	must(t, err)
 	defer func() { _ = s.Close() }()
 	w := newShow(t, s, cfg.Capacity*block.ByteCount(*showLive)/100)
-	t.Logf("%v store in files of %v, %d %% live, %d writers with tickets of %d blocks", cfg.Capacity, cfg.FileSize, *showLive, showWriters, showRecords)
+	t.Logf("%v store in files of %v, %d %% live, %d writers with tickets of %d blocks", cfg.Capacity, s.cfg.FileSize, *showLive, showWriters, showRecords)
 	w.fill()
 	before := s.Stats()
 	freely := w.overwrite(cfg.Capacity/20, 0)
