@@ -8,6 +8,7 @@ import (
 	"github.com/sextantdisk/sextant/internal/block"
 	"github.com/sextantdisk/sextant/internal/boxcar"
 	"github.com/sextantdisk/sextant/internal/slab"
+	"github.com/sextantdisk/sextant/segmentd/segment"
 	"github.com/sextantdisk/sextant/wire"
 )
 
@@ -23,19 +24,8 @@ func (c *conn) handleCatchUp(h wire.Header, meta []byte) error {
 	if err := decodePlain(h, meta, m.Decode); err != nil {
 		return err
 	}
-	host, ok := c.s.host(m.Segment)
-	if !ok {
-		c.notHere(h.Tag, &m.Identity)
-		return nil
-	}
-	host.mu.Lock()
-	v := host.mu.core.Admit(&m.Identity)
-	host.mu.Unlock()
-	if v.Refuse == nil && (v.Promise != 0 || v.Meta != nil) {
-		v.Refuse = &wire.Refuse{Kind: block.Unavailable, Message: "join first"}
-	}
-	if v.Refuse != nil {
-		c.refuseWith(h.Tag, v.Refuse)
+	host := c.admit(h.Tag, &m.Identity, (*segment.Core).AdmitJoined)
+	if host == nil {
 		return nil
 	}
 	donor := Peer{Segment: m.DonorSegment, Node: m.DonorNode, Disk: m.DonorDisk, Address: m.DonorAddress}
@@ -134,6 +124,23 @@ func (p *peer) receive(t wire.Type) (meta []byte, buf *slab.Buffer, err error) {
 		}
 	}
 	return meta, buf, nil
+}
+
+// stands takes the answer to a STANDING about n segments.
+func (p *peer) stands(n int) ([]wire.Stand, error) {
+	meta, buf, err := p.receive(wire.TypeStandings)
+	if err != nil {
+		return nil, err
+	}
+	release(buf)
+	var m wire.Standings
+	if err := m.Decode(meta); err != nil {
+		return nil, err
+	}
+	if len(m.Stands) != n {
+		return nil, block.Errorf(block.Invalid, "%d stands for %d segments", len(m.Stands), n)
+	}
+	return m.Stands, nil
 }
 
 // content is what is in a buffer that may not be there.

@@ -74,19 +74,14 @@ func (c *Copy) stand(l *peer) error {
 	if err := l.send(m.Append(nil, 1)); err != nil {
 		return err
 	}
-	meta, buf, err := l.receive(wire.TypeStandings)
+	stands, err := l.stands(1)
 	if err != nil {
 		return err
 	}
-	release(buf)
-	var out wire.Standings
-	if err := out.Decode(meta); err != nil {
-		return err
-	}
-	if len(out.Stands) != 1 || !out.Stands[0].Here {
+	s := &stands[0]
+	if !s.Here {
 		return block.Errorf(block.NotFound, "segment %v is not on node %s", c.Segment, c.Node)
 	}
-	s := &out.Stands[0]
 	l.ident.Epoch, l.ident.Member = s.Epoch, s.Member
 	c.SCL, c.Readable, c.Hydrating = s.SCL, s.Readable, s.Hydrating
 	return nil

@@ -4,25 +4,14 @@ import (
 	"github.com/sextantdisk/sextant/internal/block"
 	"github.com/sextantdisk/sextant/internal/slab"
 	"github.com/sextantdisk/sextant/logstore"
+	"github.com/sextantdisk/sextant/segmentd/segment"
 	"github.com/sextantdisk/sextant/wire"
 )
 
 // giver finds the segment that a peer asks something of, if it may have it
 // (R20); nil if not: then it was answered.
 func (c *conn) giver(tag wire.Tag, id *wire.Identity) *hosted {
-	host, ok := c.s.host(id.Segment)
-	if !ok {
-		c.notHere(tag, id)
-		return nil
-	}
-	host.mu.Lock()
-	refuse := host.mu.core.AdmitFetch(id)
-	host.mu.Unlock()
-	if refuse != nil {
-		c.refuseWith(tag, refuse)
-		return nil
-	}
-	return host
+	return c.admit(tag, id, (*segment.Core).AdmitFetch)
 }
 
 // handleLeaves names the leaves that have changed here (R21).
@@ -122,16 +111,8 @@ func (c *conn) handleDigest(h wire.Header, meta []byte) error {
 	if err := decodePlain(h, meta, m.Decode); err != nil {
 		return err
 	}
-	host, ok := c.s.host(m.Segment)
-	if !ok {
-		c.notHere(h.Tag, &m.Identity)
-		return nil
-	}
-	host.mu.Lock()
-	refuse := host.mu.core.AdmitRead(&m.Identity)
-	host.mu.Unlock()
-	if refuse != nil {
-		c.refuseWith(h.Tag, refuse)
+	host := c.admit(h.Tag, &m.Identity, (*segment.Core).AdmitRead)
+	if host == nil {
 		return nil
 	}
 	digests, err := host.log.Digest(m.At, m.Block, m.Leaves)

@@ -139,20 +139,12 @@ func (g *gossiper) ask(d door, all []question) error {
 	if err := p.send(m.Append(nil, 1)); err != nil {
 		return err
 	}
-	meta, buf, err := p.receive(wire.TypeStandings)
+	stands, err := p.stands(len(all))
 	if err != nil {
 		return err
 	}
-	release(buf)
-	var out wire.Standings
-	if err := out.Decode(meta); err != nil {
-		return err
-	}
-	if len(out.Stands) != len(all) {
-		return block.Errorf(block.Invalid, "%d stands for %d segments", len(out.Stands), len(all))
-	}
 	for i, q := range all {
-		g.look(q, &out.Stands[i])
+		g.look(q, &stands[i])
 	}
 	return nil
 }

@@ -3,6 +3,7 @@ package segmentd
 import (
 	"github.com/sextantdisk/sextant/internal/block"
 	"github.com/sextantdisk/sextant/logstore"
+	"github.com/sextantdisk/sextant/segmentd/segment"
 	"github.com/sextantdisk/sextant/wire"
 )
 
@@ -20,19 +21,7 @@ func (c *conn) admitRead(h wire.Header, meta []byte, m *wire.Read) (*hosted, err
 	if err := m.Decode(meta, h.Type); err != nil {
 		return nil, err
 	}
-	host, ok := c.s.host(m.Segment)
-	if !ok {
-		c.notHere(h.Tag, &m.Identity)
-		return nil, nil
-	}
-	host.mu.Lock()
-	refuse := host.mu.core.AdmitRead(&m.Identity)
-	host.mu.Unlock()
-	if refuse != nil {
-		c.refuseWith(h.Tag, refuse)
-		return nil, nil
-	}
-	return host, nil
+	return c.admit(h.Tag, &m.Identity, (*segment.Core).AdmitRead), nil
 }
 
 // handleRead serves blocks as of a read-point (R11). What memory has is sent at

@@ -153,19 +153,11 @@ func (src *source) answer(e pull.Effect) error {
 }
 
 func (src *source) stand() error {
-	meta, buf, err := src.link.receive(wire.TypeStandings)
+	stands, err := src.link.stands(1)
 	if err != nil {
 		return err
 	}
-	release(buf)
-	var m wire.Standings
-	if err := m.Decode(meta); err != nil {
-		return err
-	}
-	if len(m.Stands) != 1 {
-		return block.Errorf(block.Invalid, "%d stands for one segment", len(m.Stands))
-	}
-	s := &m.Stands[0]
+	s := &stands[0]
 	src.p.send(event{in: pull.Input{Kind: pull.Stands, Peer: src.i, Stand: pull.Stand{
 		Usable: s.Here && !s.Damaged && !s.Hydrating && s.Epoch == src.p.ident.Epoch,
 		SCL:    s.SCL, Readable: s.Readable,

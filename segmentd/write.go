@@ -156,19 +156,8 @@ func (c *conn) handleMend(h wire.Header, meta []byte) error {
 	if err := c.r.Payload(payload); err != nil {
 		return err
 	}
-	host, ok := c.s.host(m.Segment)
-	if !ok {
-		c.notHere(h.Tag, &m.Identity)
-		return nil
-	}
-	host.mu.Lock()
-	v := host.mu.core.Admit(&m.Identity)
-	host.mu.Unlock()
-	if v.Refuse == nil && (v.Promise != 0 || v.Meta != nil) {
-		v.Refuse = &wire.Refuse{Kind: block.Unavailable, Message: "join first"}
-	}
-	if v.Refuse != nil {
-		c.refuseWith(h.Tag, v.Refuse)
+	host := c.admit(h.Tag, &m.Identity, (*segment.Core).AdmitJoined)
+	if host == nil {
 		return nil
 	}
 	if err := wire.VerifyBlocks(payload, m.Sums); err != nil {

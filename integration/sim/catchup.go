@@ -30,12 +30,8 @@ const (
 )
 
 func (r *replica) catchUp(m *message) {
-	v := r.core.Admit(&m.id)
-	if v.Refuse == nil && (v.Promise != 0 || v.Meta != nil) {
-		v.Refuse = &wire.Refuse{Kind: block.Unavailable, Message: "join first"}
-	}
-	if v.Refuse != nil {
-		r.n.refuse(m, v.Refuse)
+	if refuse := r.core.AdmitJoined(&m.id); refuse != nil {
+		r.n.refuse(m, refuse)
 		return
 	}
 	if r.catching.on {

@@ -53,8 +53,8 @@ type Verdict struct {
 	Meta *Meta
 }
 
-// Admit decides about a message that speaks with the authority of a writer:
-// JOIN, WRITE, PING, CATCHUP, MEND. A higher epoch is promised (R2).
+// Admit decides about a message that speaks with the authority of a writer and
+// goes to the log: JOIN, WRITE, PING. A higher epoch is promised (R2).
 func (c *Core) Admit(id *wire.Identity) Verdict {
 	if v := c.check(id); v != nil {
 		return Verdict{Refuse: v}
@@ -88,6 +88,20 @@ func (c *Core) AdmitBare(id *wire.Identity, durable block.VolumeEpoch) Verdict {
 		v.Promise = 0
 	}
 	return v
+}
+
+// AdmitJoined decides about a message of a writer that brings nothing for the
+// log: CATCHUP, MEND. It promises and learns nothing, for that would be known
+// here and not on the disk; so whoever sends it must have joined, and with the
+// configuration that it quotes.
+func (c *Core) AdmitJoined(id *wire.Identity) *wire.Refuse {
+	if r := c.AdmitRead(id); r != nil {
+		return r
+	}
+	if id.Member > c.meta.Member {
+		return c.refuse(block.Unavailable, "segment %v has not been told of membership epoch %d", c.id, id.Member)
+	}
+	return nil
 }
 
 // AdmitRead decides about a message that changes nothing: READ, MAP. It never

@@ -122,6 +122,22 @@ func TestR2MembershipEpoch(t *testing.T) {
 	wantRefused(t, c.Admit(says(5)).Refuse, block.Stale)
 }
 
+// TestR2WhatIsNotLoggedIsNotLearned: a message that brings nothing for the log
+// raises neither epoch; the one that does is still to log it.
+func TestR2WhatIsNotLoggedIsNotLearned(t *testing.T) {
+	newer := func(id *wire.Identity) { id.Member = 6 }
+	c := promised(5)
+	wantRefused(t, c.AdmitJoined(says(6)), block.Unavailable)
+	wantRefused(t, c.AdmitJoined(says(5, newer)), block.Unavailable)
+	wantRefused(t, c.AdmitJoined(says(4)), block.Fenced)
+	if r := c.AdmitJoined(says(5)); r != nil {
+		t.Errorf("who has joined is refused: %+v", r)
+	}
+	if v := c.Admit(says(6, newer)); v.Promise != 6 || v.Meta == nil || v.Meta.Member != 6 {
+		t.Errorf("verdict %+v: both epochs are to be logged", v)
+	}
+}
+
 // TestR20DonorMustHaveTheSamePromise: records go to a peer of the same epoch
 // only, and never from a damaged segment.
 func TestR20DonorMustHaveTheSamePromise(t *testing.T) {
