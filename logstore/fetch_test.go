@@ -45,15 +45,20 @@ func (f countingFile) ReadCached([]byte, vfs.Offset) int {
 
 func (f countingFile) Cached(vfs.Offset, int) bool { return false }
 
+// counted is a segment on a disk whose reads are counted.
+func counted(t *testing.T) (*countingFS, *Segment) {
+	t.Helper()
+	fs := &countingFS{FS: newDisk()}
+	cfg := small()
+	cfg.FileSize = 8 * block.MiB
+	return fs, create(t, open(t, fs, cfg), 1)
+}
+
 // TestNeighboursAreReadTogether: blocks written one after the other lie a
 // batch header apart. Reading them all takes few calls, and gives the right
 // bytes, also where others were written between.
 func TestNeighboursAreReadTogether(t *testing.T) {
-	fs := &countingFS{FS: newDisk()}
-	cfg := small()
-	cfg.FileSize = 8 * block.MiB
-	s := open(t, fs, cfg)
-	g := create(t, s, 1)
+	fs, g := counted(t)
 	const n = 200
 	seq := block.Seq(0)
 	next := func(first block.Index, count int) {
@@ -94,11 +99,7 @@ func TestNeighboursAreReadTogether(t *testing.T) {
 // what is not there makes it read ahead, which is in vain if the read goes past
 // the page cache.
 func TestLongReadsLeaveThePageCacheAlone(t *testing.T) {
-	fs := &countingFS{FS: newDisk()}
-	cfg := small()
-	cfg.FileSize = 8 * block.MiB
-	s := open(t, fs, cfg)
-	g := create(t, s, 1)
+	fs, g := counted(t)
 	put(t, g, write(lsn(1, 1), 0, 0, 40))
 	buf := slab.Get(40 * block.Size)
 	defer buf.Release()

@@ -3,7 +3,6 @@ package volume
 import (
 	"context"
 	"errors"
-	"slices"
 
 	"github.com/sextantdisk/sextant/internal/block"
 	"github.com/sextantdisk/sextant/metadata"
@@ -11,11 +10,12 @@ import (
 )
 
 // Groups change their segments while they are written to (R23 to R27). The
-// metadata service tells with each lease renewal which do. For each of them
-// the configuration is read anew, under this volume's epoch (R3); the machine
-// goes on with it; and what the machine can prove is proposed: that the new
-// segment is hydrated, that the new set may stay alone (R26). All of it may be
-// repeated, and goes on with the next gateway when this one dies.
+// metadata service tells with each lease renewal which do, a group's tick when
+// something new can be proved. For each of them the configuration is read anew,
+// under this volume's epoch (R3); the machine goes on with it; and what the
+// machine can prove is proposed: that the new segment is hydrated, that the new
+// set may stay alone (R26). All of it may be repeated, and goes on with the next
+// gateway when this one dies.
 
 // changing are the groups for which this writer counts with two sets.
 func (v *Volume) changing() (out []metadata.PGMembership) {
@@ -33,10 +33,11 @@ func (v *Volume) noteChanging(groups []metadata.PGMembership) {
 		return
 	}
 	v.mu.Lock()
+	if v.mu.changing == nil {
+		v.mu.changing = make(map[block.PGIndex]block.MembershipEpoch)
+	}
 	for _, m := range groups {
-		if !slices.ContainsFunc(v.mu.changing, func(old metadata.PGMembership) bool { return old.PG == m.PG && old.Membership >= m.Membership }) {
-			v.mu.changing = append(v.mu.changing, m)
-		}
+		v.mu.changing[m.PG] = max(v.mu.changing[m.PG], m.Membership)
 	}
 	v.mu.Unlock()
 	select {
@@ -48,12 +49,8 @@ func (v *Volume) noteChanging(groups []metadata.PGMembership) {
 // urgeLocked has a change carried on at once when something new can be proved,
 // rather than when the next renewal tells of it.
 func (g *group) urgeLocked() {
-	r := g.roster.Load()
-	if !r.quorum.Joint() {
-		return
-	}
 	if c := g.mu.machine.Change(); c.Caught || c.MayFinish {
-		g.v.noteChanging([]metadata.PGMembership{{PG: g.index, Membership: r.cfg.Membership}})
+		g.v.noteChanging([]metadata.PGMembership{{PG: g.index, Membership: g.roster.Load().cfg.Membership}})
 	}
 }
 
@@ -69,9 +66,9 @@ func (v *Volume) runChanges() {
 		groups := v.mu.changing
 		v.mu.changing = nil
 		v.mu.Unlock()
-		for _, m := range groups {
-			if err := v.carryOn(m); err != nil && v.ctx.Err() == nil {
-				v.log.Warn("a change of a group's segments does not go on, trying again", "pg", uint32(m.PG), "err", err)
+		for index, membership := range groups {
+			if err := v.carryOn(metadata.PGMembership{PG: index, Membership: membership}); err != nil && v.ctx.Err() == nil {
+				v.log.Warn("a change of a group's segments does not go on, trying again", "pg", uint32(index), "err", err)
 			}
 		}
 	}

@@ -90,8 +90,8 @@ type Volume struct {
 		allOpen  bool // that channel is closed
 		unsure   []unsure
 		jobs     []func(b *batch)
-		jobsOver bool                    // runJobs has returned
-		changing []metadata.PGMembership // what runChanges has to see to
+		jobsOver bool                                    // runJobs has returned
+		changing map[block.PGIndex]block.MembershipEpoch // what runChanges has to see to
 	}
 	jobsReady    chan struct{} // has a token when jobs wait
 	allOpen      chan struct{} // closed when the groups of the opening are open
