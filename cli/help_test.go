@@ -22,6 +22,7 @@ var contract = map[string][]string{
 	"node list": {"metadata", "output"}, "node scrub": {"metadata", "output"}, "node show": {"metadata", "output"}, "node drain": {"metadata", "output"},
 	"node activate": {"metadata", "output"}, "node remove": {"metadata", "output"},
 	"pg list": {"metadata", "output"}, "pg show": {"metadata", "output", "digest"}, "pg replace": {"cancel", "metadata", "output", "segment", "to", "wait"},
+	"pg reduce": {"all", "cancel", "metadata", "output", "wait", "zone"}, "pg restore": {"all", "cancel", "metadata", "output", "wait"},
 	"status":      {"metadata", "output"},
 	"inspect log": {"output", "records"}, "inspect index": {"output"}, "inspect checkpoint": {"output"},
 	"completion bash": nil, "completion zsh": nil, "version": nil,

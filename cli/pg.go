@@ -19,7 +19,8 @@ type segmentJSON struct {
 	Zone     string `json:"zone"`
 	Address  string `json:"address"`
 	Hydrated bool   `json:"hydrated"`
-	// Change is "leaves" or "joins" while the group's segments change.
+	// Change is "leaves" or "joins" while the group's segments change, and
+	// "out" while the group goes on without it.
 	Change string `json:"change,omitempty"`
 	// State, Lag and ETA are what its gateway says, if it says anything: a
 	// segment that streams and is complete is not mentioned.
@@ -35,8 +36,11 @@ type pgJSON struct {
 	Born       uint32        `json:"born_epoch"`
 	Segments   []segmentJSON `json:"segments"`
 	// Sets are the quorum sets in force, by the ids of their segments: one,
-	// or the old and the new one while a segment is replaced.
+	// or the old and the new one while segments change.
 	Sets [][]string `json:"sets"`
+	// Without is the zone that the group goes on without, or that it is
+	// about to give up or to take back.
+	Without string `json:"without_zone,omitempty"`
 }
 
 func toPGJSON(p metadata.PGConfig) pgJSON {
@@ -53,12 +57,17 @@ func toPGJSON(p metadata.PGConfig) pgJSON {
 		}
 		out.Sets = append(out.Sets, ids)
 	}
+	if zone, ok := p.Without(); ok {
+		out.Without = string(zone)
+	}
 	return out
 }
 
-// changeOf says whether the i-th segment comes or goes.
+// changeOf says whether the i-th segment comes or goes, or is out.
 func changeOf(p metadata.PGConfig, i int) string {
 	switch {
+	case p.Out(i):
+		return "out"
 	case !p.Joint():
 		return ""
 	case !slices.Contains(p.Sets[0], i):
@@ -93,7 +102,7 @@ func yesNo(b bool) string {
 }
 
 func pgCommand() *cli.Command {
-	return &cli.Command{Name: "pg", Usage: "show where protection groups are, and replace their segments", Subcommands: []*cli.Command{
+	return &cli.Command{Name: "pg", Usage: "show where protection groups are, and change their segments", Subcommands: append([]*cli.Command{
 		{Name: "list", Usage: "list the placed groups of a volume", ArgsUsage: "VOLUME", Flags: adminFlags(), Action: admin([]string{"VOLUME"}, listGroups)},
 		{Name: "show", Usage: "show one group", ArgsUsage: "VOLUME INDEX", Flags: adminFlags(
 			boolFlag("digest", "compare the data of all copies as of one LSN; exit status 1 if they are not known to be equal"),
@@ -104,7 +113,7 @@ func pgCommand() *cli.Command {
 			boolFlag("wait", "show how far it is, until it is done"),
 			boolFlag("cancel", "go back to the old segments"),
 		), Action: adminFor([]string{"VOLUME", "INDEX"}, replaceSegment)},
-	}}
+	}, zoneCommands()...)}
 }
 
 func listGroups(ctx context.Context, c *cli.Context, m *metadata.Client) error {
@@ -167,7 +176,7 @@ func showGroup(ctx context.Context, c *cli.Context, m *metadata.Client) error {
 func (p *pgJSON) addHealth(v metadata.VolumeStatus) {
 	for i := range p.Segments {
 		s := &p.Segments[i]
-		if v.Volume.Leased {
+		if v.Volume.Leased && s.Change != "out" {
 			s.State = metadata.Streaming.String()
 		}
 		for _, h := range v.Unhealthy {

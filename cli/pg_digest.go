@@ -37,7 +37,7 @@ type copyJSON struct {
 	Error  string `json:"error,omitempty"`
 }
 
-// digestGroup compares the copies of a group (invariant I4).
+// digestGroup compares the copies of a group that are in force (invariant I4).
 func digestGroup(ctx context.Context, c *cli.Context, m *metadata.Client, volume string, p metadata.PGConfig) error {
 	v, err := m.Volume(ctx, volume)
 	if err != nil {
@@ -48,7 +48,10 @@ func digestGroup(ctx context.Context, c *cli.Context, m *metadata.Client, volume
 		return err
 	}
 	var peers []segmentd.Peer
-	for _, s := range p.Segments {
+	for i, s := range p.Segments {
+		if p.Out(i) {
+			continue // it misses what is written (R29)
+		}
 		peers = append(peers, segmentd.Peer{Segment: s.ID, Node: s.Node, Disk: s.Disk, Address: s.Address})
 	}
 	var out digestJSON

@@ -30,6 +30,7 @@ func (r registry) Heartbeat(ctx context.Context, rep segmentd.Report) (segmentd.
 	for _, s := range rep.Segments[:min(len(rep.Segments), metadata.MaxSegmentReports)] {
 		h.Segments = append(h.Segments, metadata.SegmentReport{
 			SegmentRef: metadata.SegmentRef(s.SegmentRef), State: s.State, Lag: s.Pull.Left, Damaged: uint64(s.BadBlocks),
+			Rate: s.Pull.Rate, Ends: s.Pull.Ends,
 		})
 	}
 	for _, s := range rep.Dropped[:min(len(rep.Dropped), metadata.MaxDrops)] {

@@ -67,7 +67,11 @@ func shownPG(c *cli.Context, p metadata.PGConfig, err error) error {
 // awaitReplaced shows on standard error how far the replacement is, until it
 // is over.
 func awaitReplaced(ctx context.Context, c *cli.Context, m *metadata.Client, volume string, p metadata.PGConfig) (metadata.PGConfig, error) {
-	in, _ := p.Joining()
+	in, ok := p.Joining()
+	if !ok {
+		fmt.Fprintf(c.App.ErrWriter, "done: the new copy is made when the group takes its zone back\n")
+		return p, nil
+	}
 	said := ""
 	for {
 		now, err := m.PG(ctx, volume, 0, p.Index)

@@ -42,7 +42,7 @@ func TestMain(m *testing.M) {
 }
 
 // scriptTimeout bounds all scripts together.
-const scriptTimeout = 3 * time.Minute
+const scriptTimeout = 5 * time.Minute
 
 // eventualTimeout bounds the command "eventually".
 const eventualTimeout = 20 * time.Second

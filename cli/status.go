@@ -19,6 +19,7 @@ type statusJSON struct {
 	Volumes   []volumeJSON    `json:"volumes"`
 	Unhealthy []unhealthyJSON `json:"unhealthy_segments"`
 	Changes   []changeJSON    `json:"changes"`
+	Reduced   []reducedJSON   `json:"reduced"`
 	Damage    []damageJSON    `json:"damage"`
 	Problems  []problemJSON   `json:"problems"`
 }
@@ -32,7 +33,15 @@ type unhealthyJSON struct {
 	Lag     uint64 `json:"lag_bytes"`
 }
 
-// changeJSON is a segment that is being replaced.
+// reducedJSON is a group that goes on without a zone.
+type reducedJSON struct {
+	Volume string `json:"volume"`
+	PG     uint32 `json:"pg"`
+	Zone   string `json:"zone"`
+}
+
+// changeJSON is a segment that is being replaced, or a zone that is given up or
+// taken back: then no segments are named.
 type changeJSON struct {
 	Volume   string `json:"volume"`
 	PG       uint32 `json:"pg"`
@@ -41,6 +50,8 @@ type changeJSON struct {
 	Joining  string `json:"joining"`
 	To       string `json:"to"`
 	Hydrated bool   `json:"hydrated"`
+	Zone     string `json:"zone,omitempty"`
+	Back     bool   `json:"back,omitempty"`
 }
 
 type damageJSON struct {
@@ -60,7 +71,7 @@ type problemJSON struct {
 func toStatusJSON(st metadata.Status) statusJSON {
 	out := statusJSON{
 		Cluster: st.Cluster.String(), Healthy: len(st.Problems) == 0, Nodes: []nodeJSON{}, Volumes: []volumeJSON{},
-		Unhealthy: []unhealthyJSON{}, Changes: []changeJSON{}, Damage: []damageJSON{}, Problems: []problemJSON{},
+		Unhealthy: []unhealthyJSON{}, Changes: []changeJSON{}, Reduced: []reducedJSON{}, Damage: []damageJSON{}, Problems: []problemJSON{},
 	}
 	for _, n := range st.Nodes {
 		out.Nodes = append(out.Nodes, toNodeJSON(n))
@@ -75,10 +86,10 @@ func toStatusJSON(st metadata.Status) statusJSON {
 	}
 	for _, v := range st.Volumes {
 		for _, ch := range v.Changes {
-			out.Changes = append(out.Changes, changeJSON{
-				Volume: v.Volume.Name, PG: uint32(ch.PG), Leaving: ch.Leaving.String(), From: string(ch.LeavingNode),
-				Joining: ch.Joining.String(), To: string(ch.JoiningNode), Hydrated: ch.Hydrated,
-			})
+			out.Changes = append(out.Changes, toChangeJSON(v.Volume.Name, ch))
+		}
+		for _, r := range v.Reduced {
+			out.Reduced = append(out.Reduced, reducedJSON{Volume: v.Volume.Name, PG: uint32(r.PG), Zone: string(r.Zone)})
 		}
 	}
 	for _, d := range st.Damage {
@@ -88,6 +99,25 @@ func toStatusJSON(st metadata.Status) statusJSON {
 		out.Problems = append(out.Problems, problemJSON(p))
 	}
 	return out
+}
+
+func toChangeJSON(volume string, ch metadata.PGChange) changeJSON {
+	j := changeJSON{Volume: volume, PG: uint32(ch.PG), Hydrated: ch.Hydrated, Zone: string(ch.Zone), Back: ch.Back}
+	if ch.Zone == "" {
+		j.Leaving, j.From, j.Joining, j.To = ch.Leaving.String(), string(ch.LeavingNode), ch.Joining.String(), string(ch.JoiningNode)
+	}
+	return j
+}
+
+// who is what a change takes away and what it brings, for a table.
+func (ch changeJSON) who() (leaves, joins string) {
+	switch {
+	case ch.Zone == "":
+		return ch.From, ch.To
+	case ch.Back:
+		return "-", "zone " + ch.Zone
+	}
+	return "zone " + ch.Zone, "-"
 }
 
 func statusCommand() *cli.Command {
@@ -121,9 +151,10 @@ func statusTable(w *tabwriter.Writer, st metadata.Status, j statusJSON) {
 	}
 	if len(j.Changes) > 0 {
 		row(w)
-		row(w, "VOLUME", "GROUP", "REPLACED ON", "BY ONE ON", "HYDRATED")
+		row(w, "VOLUME", "GROUP", "LEAVES", "JOINS", "HYDRATED")
 		for _, ch := range j.Changes {
-			row(w, ch.Volume, ch.PG, ch.From, ch.To, yesNo(ch.Hydrated))
+			leaves, joins := ch.who()
+			row(w, ch.Volume, ch.PG, leaves, joins, yesNo(ch.Hydrated))
 		}
 	}
 	if len(j.Unhealthy) == 0 {

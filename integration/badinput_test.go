@@ -51,6 +51,7 @@ func logOf(tb testing.TB, c *cluster.Cluster, d *cluster.Daemon) string {
 // TestUnknownVolume: who asks for a volume that does not exist is told so,
 // and nobody else notices.
 func TestUnknownVolume(t *testing.T) {
+	t.Parallel()
 	c := cluster.Start(t, cluster.Options{Extra: rollingLogs()})
 	mustCreate(t, c, "v")
 	for _, name := range []string{"nobody", "", "no/name", strings.Repeat("x", 300), "v\x00"} {
@@ -79,6 +80,7 @@ func TestUnknownVolume(t *testing.T) {
 // write waits; both say what is missing, so does status, and the write goes
 // on when that comes.
 func TestTooFewNodes(t *testing.T) {
+	t.Parallel()
 	dir := t.TempDir()
 	c, err := cluster.New(cluster.Options{Binary: cluster.Build(t), Dir: dir, Extra: rollingLogs()})
 	if err != nil {
@@ -132,6 +134,7 @@ func TestTooFewNodes(t *testing.T) {
 // TestZonesBeyondThree: nodes in more zones than are needed are no trouble;
 // one node in each of six zones is not what six copies need.
 func TestZonesBeyondThree(t *testing.T) {
+	t.Parallel()
 	t.Run("two nodes in each of four", func(t *testing.T) {
 		c := cluster.Start(t, cluster.Options{Segments: 8, Zones: 4, Extra: rollingLogs()})
 		mustCreate(t, c, "v")
@@ -152,6 +155,7 @@ func TestZonesBeyondThree(t *testing.T) {
 // TestClientVanishes cuts connections in the middle of payloads: none of such
 // a write is ever seen, and other clients go on.
 func TestClientVanishes(t *testing.T) {
+	t.Parallel()
 	c := cluster.Start(t, cluster.Options{Extra: rollingLogs()})
 	mustCreate(t, c, "v")
 	conn := dial(t, c.URI(0, "v"))
@@ -184,6 +188,7 @@ func TestClientVanishes(t *testing.T) {
 // TestClientStopsReading: clients that never take their replies hold up
 // nobody else, and take bounded memory.
 func TestClientStopsReading(t *testing.T) {
+	t.Parallel()
 	c := cluster.Start(t, cluster.Options{Extra: rollingLogs()})
 	mustCreate(t, c, "v")
 	tester, err := stamp.New(stamp.Config{URI: c.URI(0, "v"), Writer: 1, Seed: 4, Blocks: 2048, Depth: 4})
@@ -280,6 +285,7 @@ func full(t *testing.T, disks int, size block.ByteCount) (*cluster.Cluster, *sta
 // TestOneDiskFull: with one disk full the gateway goes on, the daemon can be
 // started again, and becomes complete when there is room.
 func TestOneDiskFull(t *testing.T) {
+	t.Parallel()
 	c, tester := full(t, 1, 256*block.MiB)
 	stop := load(t.Context(), tester)
 	runFor(t, tester, 200)
@@ -322,6 +328,7 @@ func TestOneDiskFull(t *testing.T) {
 // TestAllDisksFull: with all disks full writes wait and then fail, reads go
 // on, no daemon ends, and writes go on when there is room.
 func TestAllDisksFull(t *testing.T) {
+	t.Parallel()
 	c, tester := full(t, 6, 64*block.MiB)
 	// Keeps the volume open: opening it anew takes promises and an EPOCH_OPEN
 	// on the disk, so that would wait for room.

@@ -13,6 +13,7 @@ import (
 // memory disk, and carries what they write. The daemons run under the race
 // detector.
 func TestForeignClients(t *testing.T) {
+	t.Parallel()
 	extra := rollingLogs()
 	extra["nbd"] = []string{"--socket", filepath.Join(t.TempDir(), "nbd.sock")}
 	// A client that names no volume gets "default".

@@ -59,6 +59,7 @@ func TestFullDiskUnderLoad(t *testing.T) {
 // its reads go on, also through a gateway that starts only now; a trim makes
 // room, and writes go on without a restart of anything.
 func TestFullDisksGoOnAfterATrim(t *testing.T) {
+	t.Parallel()
 	c := cluster.Start(t, cluster.Options{Extra: map[string][]string{"segment": {"--log-file-size", "1MiB", "--capacity", "96MiB"}}})
 	mustCreateSized(t, c, "v", "256MiB", "256MiB")
 	conn := dial(t, c.URI(0, "v"))

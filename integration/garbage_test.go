@@ -130,6 +130,7 @@ func peak(tb testing.TB, d *cluster.Daemon) int {
 // TestGarbage sends garbage to every port of every kind of daemon, under
 // load: each connection ends by itself, no daemon does, no client notices.
 func TestGarbage(t *testing.T) {
+	t.Parallel()
 	c := cluster.Start(t, cluster.Options{Extra: rollingLogs()})
 	mustCreate(t, c, "v")
 	tester, err := stamp.New(stamp.Config{URI: c.URI(0, "v"), Writer: 1, Seed: 3, Blocks: 2048, Depth: 4})

@@ -29,6 +29,7 @@ const (
 // ring or, if it was lost, from peers (R8, R20): then they alone serve all of
 // it (B5).
 func TestGrowthWithSilentNodes(t *testing.T) {
+	t.Parallel()
 	for name, dead := range map[string]struct {
 		nodes   []int
 		gateway bool

@@ -26,15 +26,6 @@ type hydrating struct {
 	image  string
 }
 
-// bytesOf adds up a daemon's counters.
-func (h *hydrating) bytesOf(i int, names ...string) (sum block.ByteCount) {
-	h.tb.Helper()
-	for _, n := range names {
-		sum += block.ByteCount(metric(h.tb, h.daemon(i).Addr("http"), "sextant_"+n))
-	}
-	return sum
-}
-
 // whole waits until a daemon's segment is complete: all copies have the same
 // data at one LSN (I4).
 func (h *hydrating) whole(what string) {
@@ -70,7 +61,7 @@ func (h *hydrating) overwrite() {
 func TestHydrationShow(t *testing.T) {
 	size := block.ByteCount(*hydrateSize) * block.MiB
 	h := &hydrating{
-		replacing: newReplacing(t, size.String(), "--capacity", (6 * size).String()),
+		replacing: newReplacing(t, size.String(), "--capacity", (6 * size).String(), "--log-file-size", max(8*block.MiB, size/16).String()),
 		image:     randomFile(t, size/2, 1),
 	}
 	dial(t, h.c.URI(0, "v")) // the gateway keeps the volume while somebody is there

@@ -16,6 +16,7 @@ import (
 // them. Then the Raft leader dies in the middle of the next one: the others choose
 // another, and the volume is served.
 func TestTakeoverWithTheMetadataServiceInTrouble(t *testing.T) {
+	t.Parallel()
 	c := cluster.Start(t, cluster.Options{Gateways: 2, Metadata: 3})
 	mustCreateSized(t, c, "v", "8MiB", "1MiB")
 	tester, err := stamp.New(stamp.Config{URI: c.URI(0, "v"), Writer: 1, Seed: 1, Blocks: 2048, MaxBlocks: 8, Depth: 16})

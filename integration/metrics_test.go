@@ -204,6 +204,7 @@ func TestMetricsTell(t *testing.T) {
 // TestHealthPages: a daemon is ready when it serves, not before; profiles are
 // shown only when asked for.
 func TestHealthPages(t *testing.T) {
+	t.Parallel()
 	c := cluster.Start(t, cluster.Options{Segments: 1, Zones: 1, Gateways: 1, Extra: map[string][]string{
 		"segment": {"--log-file-size", "1MiB"}, "nbd": {"--pprof"},
 	}})

@@ -58,6 +58,15 @@ func newReplacing(tb testing.TB, size string, more ...string) *replacing {
 	return r
 }
 
+// bytesOf adds up a daemon's counters.
+func (r *replacing) bytesOf(i int, names ...string) (sum block.ByteCount) {
+	r.tb.Helper()
+	for _, n := range names {
+		sum += block.ByteCount(metric(r.tb, r.daemon(i).Addr("http"), "sextant_"+n))
+	}
+	return sum
+}
+
 func (r *replacing) show() (p pgView) {
 	r.tb.Helper()
 	out, err := r.c.Sextant(r.tb.Context(), "pg", "show", "v", "0", "--output", "json")

@@ -79,7 +79,11 @@ func (l *latencies) stall() (longest time.Duration) {
 // make replace-show runs it long enough to judge.
 func TestReplaceShow(t *testing.T) {
 	size := block.ByteCount(*replaceSize) * block.MiB
-	r := newReplacing(t, size.String())
+	var logs []string
+	if *replaceJudge { // files as a disk of some size has them
+		logs = []string{"--log-file-size", "256MiB"}
+	}
+	r := newReplacing(t, size.String(), logs...)
 	image := randomFile(t, size, 7)
 	tool(t, "libnbd-bin", "nbdcopy", "--flush", image, r.c.URI(0, "v"))
 	var conns []*stamp.Conn
@@ -122,8 +126,11 @@ func TestReplaceShow(t *testing.T) {
 func (r *replacing) replaceUntil(done <-chan struct{}) (n int) {
 	for {
 		from, to := r.member(0), r.free(0)
+		start, leaves, records := time.Now(), r.bytesOf(to, "hydrated_bytes_total"), r.bytesOf(to, "caught_up_bytes_total")
 		r.begin(from, to)
 		r.replaced(from, to)
+		r.tb.Logf("replaced in %v: %v came in leaves, %v in records", time.Since(start).Round(time.Millisecond),
+			r.bytesOf(to, "hydrated_bytes_total")-leaves, r.bytesOf(to, "caught_up_bytes_total")-records)
 		n++
 		select {
 		case <-done:

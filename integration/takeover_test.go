@@ -189,6 +189,7 @@ func cpu(t *testing.T, d *cluster.Daemon) float64 {
 // each a little later than the one before, in turn; the last one serves all that
 // was ever acknowledged (R3, R4, B7).
 func TestOpeningInterruptedAgainAndAgain(t *testing.T) {
+	t.Parallel()
 	const groups, rounds, serving = 50, 12, 2
 	c, tester := gateways(t, 2, groups)
 	stop := load(t.Context(), tester)

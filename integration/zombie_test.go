@@ -23,6 +23,7 @@ import (
 // no write accepted and serves no read; its clients are cut, and told neither
 // success nor failure (R3, R14, T31, T32). Then the same the other way round.
 func TestZombieGateway(t *testing.T) {
+	t.Parallel()
 	const groups = 20
 	c, tester := gateways(t, 2, groups)
 	settled(t, c, tester)
@@ -89,6 +90,7 @@ func TestZombieGateway(t *testing.T) {
 // clients are cut without an answer to what was in flight, and are refused when they
 // come back (T31, T32).
 func TestLivingGatewayIsAskedFirst(t *testing.T) {
+	t.Parallel()
 	c, tester := gateways(t, 2, 8)
 	began := time.Now()
 	stop := load(t.Context(), tester)
@@ -184,6 +186,7 @@ func pipe(to, from net.Conn) {
 // was in flight. The zombie's copies of it, which go on when it does, change
 // nothing (T31): the last version stays.
 func TestClientThatReconnectsSeesNoLateCopy(t *testing.T) {
+	t.Parallel()
 	c, _ := gateways(t, 2, 4)
 	forced := forcedGateways(t, c, 1)[0]
 	d := newDoor(t, c.Gateways[0].Addr("listen"))
@@ -252,6 +255,7 @@ func TestClientThatReconnectsSeesNoLateCopy(t *testing.T) {
 // TestDeletedVolumeStaysDeleted: a gateway that sleeps while its volume is deleted
 // does not have its segments made again when it wakes (R28).
 func TestDeletedVolumeStaysDeleted(t *testing.T) {
+	t.Parallel()
 	c, tester := gateways(t, 1, 4)
 	stop := load(t.Context(), tester)
 	runFor(t, tester, 100)

@@ -278,7 +278,7 @@ func (b *batch) encode(h *head, seq batchSeq) {
 	p := b.header[:b.headerPages()*pageSize]
 	clear(p)
 	rest := p[batchHeaderSize:]
-	b.iov = append(b.iov, p)
+	b.iov = append(b.iov[:0], p) // it may have been tried before
 	for i := range b.items {
 		it := &b.items[i]
 		rest = it.d.encode(rest, it.sums)
@@ -402,10 +402,20 @@ func (s *Store) settleStatuses() {
 // conclude ends the tickets that are done with this batch, or that failed
 // with it.
 func (s *Store) conclude(err error) {
+	for _, c := range s.ended(err) {
+		inform(c, wordDone)
+	}
+}
+
+// ended ends them and gives the channels of those who wait, to be told when
+// the lock is free again: each needs it for what it writes next.
+func (s *Store) ended(err error) []chan word {
 	s.mu.Lock()
 	defer s.mu.Unlock()
+	clear(s.waiters)
+	s.waiters = s.waiters[:0]
 	if err == nil && s.flushesLater() {
-		return
+		return nil
 	}
 	if s.mu.failed != nil { // also when another one found the disk failed meanwhile
 		for _, t := range s.backlog {
@@ -413,16 +423,17 @@ func (s *Store) conclude(err error) {
 		}
 	}
 	for _, t := range s.batch.tickets {
-		if err != nil {
-			s.finishLocked(t, err)
-		} else if t.at.step == len(t.steps) {
-			s.finishLocked(t, nil)
+		if !t.done && (err != nil || t.at.step == len(t.steps)) {
+			if c := s.endLocked(t, err); c != nil {
+				s.waiters = append(s.waiters, c)
+			}
 		}
 	}
 	s.compactLocked()
 	if err == nil && s.head.file != nil {
 		s.mu.applied.hot = s.head.position(s.nextBatch - 1)
 	}
+	return s.waiters
 }
 
 // compactLocked takes finished tickets out of the backlog.

@@ -270,7 +270,10 @@ func (f *frame) decode(p []byte, id frameID) frameState {
 	}
 	f.batchHeader.decode(p)
 	f.nonce = id.nonce
-	if !id.place(f) || f.headerPages == 0 || f.headerPages > maxHeaderPages {
+	if !id.place(f) {
+		return frameNone // a write that went here by mistake began nothing here
+	}
+	if f.headerPages == 0 || f.headerPages > maxHeaderPages {
 		return frameBad
 	}
 	if len(p) < f.headerPages*pageSize {

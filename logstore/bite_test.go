@@ -102,10 +102,11 @@ func TestReplaySkipsWhatTheCheckpointHas(t *testing.T) {
 	must(t, g.EnqueueCopy([]CopyRun{{Block: 0, Count: LeafBlocks, Kind: RunHole, Cut: lsn(1, 5), MaxLSN: lsn(1, 4)}}).Wait())
 	shot := s.capture(nil)
 	shot.at = at
-	_, _, err := s.ckpt.write(s.ckpt.begin(), shot, nil)
+	m, _, err := s.ckpt.write(s.ckpt.begin(), shot, nil)
 	must(t, err)
+	must(t, s.ckpt.writeManifest(m))
 	r := open(t, disk.CrashClone(rng(1), 1), small())
-	if h := segment(t, r, 1).mu.index.hydration; r.ckpt.durable() != 1 || h.copies != 1 || h.spoiled {
+	if h := segment(t, r, 1).mu.index.hydration; r.ckpt.durable() != 1 || h.Copies != 1 || h.Spoiled {
 		t.Fatalf("checkpoint %d, %+v", r.ckpt.durable(), h)
 	}
 }

@@ -55,9 +55,8 @@ func (c *capture) segment(g *Segment, rewrite map[generation]bool) {
 	s := &segmentState{
 		idx: g.idx, id: g.id, promised: g.mu.promised, declared: g.mu.health.declared, told: g.mu.told,
 		applied: g.mu.applied, config: g.mu.config, chain: x.chain.Contents(), opens: x.opens,
-		slots: make([]savedSlot, len(x.base.slots)), since: x.base.since, first: x.first, solid: x.solid, hydration: x.hydration,
+		slots: make([]savedSlot, len(x.base.slots)), since: x.base.since, hydration: x.hydration.Clone(),
 	}
-	s.hydration.filled = maps.Clone(x.hydration.filled)
 	c.segs = append(c.segs, s)
 	for _, entries := range [][]chainEntry{s.chain.Path, s.chain.Branches, s.chain.Pending} {
 		for i := range entries { // a record's places change when blocks are moved

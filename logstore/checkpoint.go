@@ -40,8 +40,12 @@ func (c *checkpointer) take(stop <-chan struct{}) error {
 	shot := s.capture(partsToRewrite(c.parts))
 	m, parts, err := c.write(g, shot, stop)
 	if err != nil {
-		shot.abandon()
 		c.discard(g)
+	} else {
+		err = c.writeManifest(m)
+	}
+	if err != nil {
+		shot.abandon()
 		return err
 	}
 	shot.commit()
@@ -54,7 +58,9 @@ func (c *checkpointer) take(stop <-chan struct{}) error {
 	return c.sweep()
 }
 
-// write makes the contents durable, then the manifest that names them.
+// write makes the contents durable, and the manifest that is to name them. From
+// when that is being written on, only a sweep removes them: it may be whole on
+// the disk, though nobody was told so.
 func (c *checkpointer) write(g generation, shot *capture, stop <-chan struct{}) (*manifest, []partLive, error) {
 	if err := c.writeLeaves(g, shot, stop); err != nil {
 		return nil, nil, err
@@ -83,7 +89,7 @@ func (c *checkpointer) write(g generation, shot *capture, stop <-chan struct{}) 
 		m.at = c.store.mu.applied
 		c.store.mu.Unlock()
 	}
-	return m, parts, c.writeManifest(m)
+	return m, parts, nil
 }
 
 // writeLeaves writes the frozen leaves and thaws them. It leaves the disk to

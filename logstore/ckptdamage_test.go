@@ -10,6 +10,7 @@ import (
 	"github.com/sextantdisk/sextant/internal/vfs"
 	"github.com/sextantdisk/sextant/internal/vfs/memfs"
 	"github.com/sextantdisk/sextant/internal/vfs/vfstest"
+	"github.com/sextantdisk/sextant/logstore/hydration"
 )
 
 // twice is a disk with two checkpoints, settled blocks, and a tail behind.
@@ -344,8 +345,8 @@ func FuzzManifest(f *testing.F) {
 }
 
 func FuzzState(f *testing.F) {
-	s := &segmentState{idx: 1, id: segID(1), config: []byte("c"), slots: make([]savedSlot, 2), since: 1, first: 1, solid: 2,
-		hydration: hydration{on: true, after: 1, copies: 2, high: 3, filled: map[int]filling{1: {2, 3}}}}
+	s := &segmentState{idx: 1, id: segID(1), config: []byte("c"), slots: make([]savedSlot, 2), since: 1,
+		hydration: hydration.State{On: true, After: 1, Copies: 2, High: 3, First: 1, Solid: 2, Filled: map[int]hydration.Filling{1: {Blocks: 2, MaxLSN: 3}}}}
 	f.Add(encodeState([]fileState{{seq: 1, spans: map[segIndex]span{1: {1, 2}}}}, []*segmentState{s}))
 	f.Fuzz(func(t *testing.T, p []byte) {
 		files, segs, err := decodeState(p, checkpointVersion)

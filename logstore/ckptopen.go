@@ -9,10 +9,47 @@ import (
 
 // restoreNewest brings back the newest checkpoint that is whole; nil if there
 // is none: then the log must tell all. What is damaged is reported, and not
-// needed. Error kinds: Version, Mismatch, Unavailable.
-func (s *Store) restoreNewest(parts []logPart) (*restored, error) {
-	var found []*manifest
-	bad := 0
+// needed. left are those that do not count as long as the log tells all: see
+// restoreLeft. Error kinds: Version, Mismatch, Unavailable.
+func (s *Store) restoreNewest(parts []logPart) (r *restored, left []*manifest, err error) {
+	found, bad, err := s.foundManifests()
+	if err != nil || s.cfg.fromLog {
+		s.ckpt.over(found)
+		return nil, nil, err
+	}
+	for i, m := range found {
+		if (i > 0 || bad > 0) && !tailWhole(parts, m.at) {
+			left = append(left, m) // files were cleaned since that only a newer one can do without
+			continue
+		}
+		if r, err = s.restoreFrom(m); r != nil || err != nil {
+			return r, nil, err
+		}
+	}
+	return nil, left, nil
+}
+
+// restoreLeft brings back the newest of those checkpoints behind which the log
+// has holes. The log alone is damaged, too, and has less: each hole behind the
+// position is one in it as well, and what was cleaned before is gone from it. As
+// always, chains end at the holes, and segments say so. Error kind: Unavailable.
+func (s *Store) restoreLeft(left []*manifest) (*restored, error) {
+	for _, m := range left {
+		r, err := s.restoreFrom(m)
+		if err != nil {
+			return nil, err
+		}
+		if r != nil {
+			r.holes = true
+			return r, nil
+		}
+	}
+	return nil, nil
+}
+
+// foundManifests are those that are there, newest first; bad those that cannot be
+// read. Error kinds: Version, Mismatch, Unavailable.
+func (s *Store) foundManifests() (found []*manifest, bad int, err error) {
 	for slot := range s.ckpt.manifests {
 		m, err := s.loadManifest(slot)
 		switch {
@@ -20,7 +57,7 @@ func (s *Store) restoreNewest(parts []logPart) (*restored, error) {
 			bad++
 			s.cfg.Logger.Warn("a checkpoint's manifest cannot be read; it was perhaps being written", "file", manifestName(slot), "err", err)
 		case err != nil:
-			return nil, err
+			return nil, bad, err
 		case m != nil:
 			s.ckpt.manifests[slot] = m
 			found = append(found, m)
@@ -30,25 +67,22 @@ func (s *Store) restoreNewest(parts []logPart) (*restored, error) {
 		s.found(Damage{Kind: DamageCheckpoint, File: manifestName(0)})
 	}
 	slices.SortFunc(found, func(a, b *manifest) int { return cmp.Compare(b.generation, a.generation) })
-	if s.cfg.fromLog {
-		s.ckpt.over(found)
-		return nil, nil
+	return found, bad, nil
+}
+
+// restoreFrom makes m the checkpoint in force; nil if it is damaged. Error kind:
+// Unavailable.
+func (s *Store) restoreFrom(m *manifest) (*restored, error) {
+	r, err := s.load(m)
+	if err == nil {
+		s.ckpt.use(m, r)
+		return r, nil
 	}
-	for i, m := range found {
-		if i > 0 && !tailWhole(parts, m.at) {
-			continue // files were cleaned since that only the newer one can do without
-		}
-		r, err := s.load(m)
-		if err == nil {
-			s.ckpt.use(m, r)
-			return r, nil
-		}
-		if block.KindOf(err) != block.Corrupt {
-			return nil, err
-		}
-		s.cfg.Logger.Error("a checkpoint is damaged; opening takes longer without it", "generation", uint32(m.generation), "err", err)
-		s.found(Damage{Kind: DamageCheckpoint, File: stateName(m.generation)})
+	if block.KindOf(err) != block.Corrupt {
+		return nil, err
 	}
+	s.cfg.Logger.Error("a checkpoint is damaged; opening takes longer without it", "generation", uint32(m.generation), "err", err)
+	s.found(Damage{Kind: DamageCheckpoint, File: stateName(m.generation)})
 	return nil, nil
 }
 

@@ -3,6 +3,7 @@ package logstore
 import (
 	"github.com/sextantdisk/sextant/internal/block"
 	"github.com/sextantdisk/sextant/logstore/chain"
+	"github.com/sextantdisk/sextant/logstore/hydration"
 )
 
 // place is a record's place in the hot log: the batch, and how many records
@@ -27,15 +28,13 @@ type segmentState struct {
 	// applied is up to where the log is in here: at or behind the
 	// checkpoint's position, because segments are taken one by one while
 	// the log goes on.
-	applied place
-	config  []byte
-	chain   chain.Contents[version]
-	opens   []opening
-	slots   []savedSlot
-	// first, solid and hydration: see index.
-	first, solid block.LSN
-	hydration    hydration
-	since        block.LSN // of the base
+	applied   place
+	config    []byte
+	chain     chain.Contents[version]
+	opens     []opening
+	slots     []savedSlot
+	hydration hydration.State
+	since     block.LSN // of the base
 }
 
 // savedSlot is a slot of a base with the place of its leaf.
@@ -197,38 +196,38 @@ func (s *segmentState) encode(w *stateWriter) {
 }
 
 func (s *segmentState) encodeHydration(w *stateWriter) {
-	w.lsn(s.since)
-	w.lsn(s.first)
-	w.lsn(s.solid)
 	h := &s.hydration
-	w.flag(h.on)
-	if !h.on {
+	w.lsn(s.since)
+	w.lsn(h.First)
+	w.lsn(h.Solid)
+	w.flag(h.On)
+	if !h.On {
 		return
 	}
-	w.lsn(h.after)
-	w.u32(h.copies)
-	w.lsn(h.high)
-	w.count(len(h.filled))
-	for i, f := range h.filled {
+	w.lsn(h.After)
+	w.u32(h.Copies)
+	w.lsn(h.High)
+	w.count(len(h.Filled))
+	for i, f := range h.Filled {
 		w.u32(uint32(i))
-		w.count(int(f.blocks))
-		w.lsn(f.maxLSN)
+		w.count(int(f.Blocks))
+		w.lsn(f.MaxLSN)
 	}
 }
 
 func (s *segmentState) decodeHydration(r *stateReader) {
-	s.since, s.first, s.solid = r.lsn(), r.lsn(), r.lsn()
 	h := &s.hydration
-	if h.on = r.flag(); !h.on {
+	s.since, h.First, h.Solid = r.lsn(), r.lsn(), r.lsn()
+	if h.On = r.flag(); !h.On {
 		return
 	}
-	h.after, h.copies, h.high = r.lsn(), r.u32(), r.lsn()
+	h.After, h.Copies, h.High = r.lsn(), r.u32(), r.lsn()
 	n := r.count(fillingSize)
-	h.filled = make(map[int]filling, n)
+	h.Filled = make(map[int]hydration.Filling, n)
 	for range n {
-		leaf, f := int(r.u32()), filling{blocks: block.Count(r.u32()), maxLSN: r.lsn()}
-		r.check(leaf < int(maxBlocks/leafBlocks) && f.blocks < leafBlocks)
-		h.filled[leaf] = f
+		leaf, f := int(r.u32()), hydration.Filling{Blocks: block.Count(r.u32()), MaxLSN: r.lsn()}
+		r.check(leaf < int(maxBlocks/leafBlocks) && f.Blocks < leafBlocks)
+		h.Filled[leaf] = f
 	}
 }
 

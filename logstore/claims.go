@@ -72,3 +72,10 @@ func (c *claims) ahead() pageNo {
 	defer c.mu.Unlock()
 	return c.mu.filled - min(c.mu.filled, c.mu.taken)
 }
+
+// left is how many of so many pages the leader has not been given.
+func (c *claims) left(pages pageNo) pageNo {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	return pages - min(pages, c.mu.taken)
+}

@@ -102,13 +102,13 @@ func TestFillerWritesAheadOnly(t *testing.T) {
 		prev := g.SCL()
 		put(t, g, write(max(prev+1, lsn(1, 1)), prev, block.Index(i), 1))
 		if i%10 == 0 {
-			if _, err := s.filler.ahead(s.head.file); err != nil {
+			if _, err := s.filler.ahead(s.head.file.name, s.head.file.header.pages, s.head.file.claims); err != nil {
 				t.Fatal(err)
 			}
 		}
 	}
 	for end := s.head.file.header.pages; s.head.next+s.head.file.claims.ahead() < end; {
-		if _, err := s.filler.ahead(s.head.file); err != nil { // beside the store's own
+		if _, err := s.filler.ahead(s.head.file.name, s.head.file.header.pages, s.head.file.claims); err != nil { // beside the store's own
 			t.Fatal(err)
 		}
 	}

@@ -90,7 +90,10 @@ func (c *cleaner) step(stop <-chan struct{}) (again time.Duration) {
 	c.recycleLeft()
 	p, written := c.look(), c.written
 	c.collectEmpty(p)
-	cleaned := len(c.emptied) < maxEmptied && c.owes(p) && c.mayTry() && c.cleanOne(p, stop)
+	if c.store.Failed() != nil {
+		return cleanRest
+	}
+	cleaned := len(c.emptied) < maxEmptied && c.cleanSome(p, stop)
 	if cleaned && len(c.emptied) < p.together() {
 		return 0
 	}
@@ -103,6 +106,12 @@ func (c *cleaner) step(stop <-chan struct{}) (again time.Duration) {
 		return cleanIdle
 	}
 	return cleanRest
+}
+
+// cleanSome empties a file that is damaged, or the best victim if space is owed.
+func (c *cleaner) cleanSome(p pace, stop <-chan struct{}) bool {
+	owes := c.owes(p)
+	return c.mayTry() && (c.salvageOne(stop) || owes && c.cleanOne(p, stop))
 }
 
 // mayTry tells whether cleaning could go on, after it has met a full disk.
@@ -280,14 +289,16 @@ func (c *cleaner) choose() (f *logFile, wait bool) {
 
 // cleanOne empties the best victim; false if there is none.
 func (c *cleaner) cleanOne(p pace, stop <-chan struct{}) bool {
-	s := c.store
 	f, wait := c.choose()
 	if wait && (f == nil || p.hurry()) {
 		c.askCheckpoint(p)
 	}
-	if f == nil {
-		return false
-	}
+	return f != nil && c.empty(f, stop)
+}
+
+// empty moves what is live out of a file; false if it was not to be done.
+func (c *cleaner) empty(f *logFile, stop <-chan struct{}) bool {
+	s := c.store
 	c.cold.moving = f.moved.next()
 	v, err := s.clean(f, stop)
 	switch {

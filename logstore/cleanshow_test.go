@@ -21,7 +21,7 @@ var (
 	showSize   = flag.Uint64("clean.size", 0, "MiB of the store of the cleaning show; 0: a small one in memory")
 	showFile   = flag.Uint64("clean.file", 0, "MiB of its log files; 0: as a store of that capacity has by itself")
 	showFactor = flag.Float64("clean.factor", 10, "how many times its size is written")
-	showLoad   = flag.Int("clean.load", 25, "percent of what it can do without cleaning: the even load at which appends are timed")
+	showLoad   = flag.Int("clean.load", 25, "percent of what it can do while it cleans: the even load at which appends are timed")
 	showLive   = flag.Int("clean.live", 80, "percent of it that is live")
 )
 
@@ -137,54 +137,80 @@ func shares(from, to Stats) string {
 // TestCleaningShow is what cleaning promises: a store that is 80 % live is
 // overwritten for ten times its size, 90 % of the writes to 10 % of it, at a
 // bounded write amplification and without losing a write; at an even load below
-// what the disk can do, appends take hardly longer than without cleaning. Then
-// it is filled until writes are refused, reads go on, and when a quarter of it
-// is deleted writes go on, without restart.
+// what it can do while it cleans, appends take hardly longer than in a store as
+// full that need not clean. Then it is filled until writes are refused, reads go
+// on, and when a quarter of it is deleted writes go on, without restart.
 func TestCleaningShow(t *testing.T) {
-	cfg := Config{FileSize: block.MiB, Capacity: 96 * block.MiB}
-	factor := 1.0
-	fs, dir := vfs.FS(memfs.New(0)), "/store"
+	cfg, factor := Config{FileSize: block.MiB, Capacity: 96 * block.MiB}, 1.0
 	if *showSize > 0 {
 		cfg.Capacity, cfg.FileSize, factor = block.ByteCount(*showSize)*block.MiB, block.ByteCount(*showFile)*block.MiB, *showFactor
+	}
+	freely, even, with := showCleaning(t, cfg, factor)
+	s, w := filledShow(t, cfg) // a second one, that has room
+	before := s.Stats()
+	without := w.overwrite(cfg.Capacity/20, even)
+	if busy := s.Stats(); busy.ColdBytes != before.ColdBytes {
+		t.Errorf("cleaning began before there was need: %v moved", busy.ColdBytes-before.ColdBytes)
+	}
+	ratio := with.quantile(0.99).Seconds() / without.quantile(0.99).Seconds()
+	t.Logf("as fast as it goes without cleaning: %v/s", freely)
+	t.Logf("appends at %v/s: without cleaning %v", even, without)
+	t.Logf("appends at %v/s: with cleaning    %v; p99 %.2f times as long", even, with, ratio)
+	if *showSize > 0 && ratio > mostSlowed {
+		t.Errorf("missed: p99 %.2f times that without cleaning (at most %v)", ratio, mostSlowed)
+	}
+}
+
+// filledShow is a store that is filled to what is to be live, until the test
+// ends.
+func filledShow(t *testing.T, cfg Config) (*Store, *show) {
+	t.Helper()
+	fs, dir := vfs.FS(memfs.New(0)), "/store"
+	if *showSize > 0 {
 		root, err := os.MkdirTemp(os.Getenv("SEXTANT_BENCH_DIR"), "clean-show-") //nolint:usetesting // a disk that is to be measured
 		must(t, err)
-		defer os.RemoveAll(root)
+		t.Cleanup(func() { _ = os.RemoveAll(root) })
 		fs, dir = vfs.OS(), filepath.Join(root, "store")
 	}
 	s, err := Open(fs, dir, diskA, cfg)
 	must(t, err)
-	defer func() { _ = s.Close() }()
+	t.Cleanup(func() { _ = s.Close() })
 	w := newShow(t, s, cfg.Capacity*block.ByteCount(*showLive)/100)
-	t.Logf("%v store in files of %v, %d %% live, %d writers with tickets of %d blocks", cfg.Capacity, s.cfg.FileSize, *showLive, showWriters, showRecords)
 	w.fill()
-	before := s.Stats()
-	freely := w.overwrite(cfg.Capacity/20, 0)
-	even := freely.rate() * block.ByteCount(*showLoad) / 100 / block.MiB * block.MiB
-	without := w.overwrite(cfg.Capacity/20, even)
-	if busy := s.Stats(); busy.ColdBytes != before.ColdBytes {
-		t.Errorf("cleaning began before there was need: %v moved", busy.ColdBytes)
-	}
-	w.overwrite(cfg.Capacity/2, 0) // until it is as it will stay
-	from := s.Stats()
-	cleaning := w.overwrite(block.ByteCount(float64(cfg.Capacity)*factor), 0)
-	with := w.overwrite(cfg.Capacity/4, even)
-	to := s.Stats()
-	ratio := with.quantile(0.99).Seconds() / without.quantile(0.99).Seconds()
-	t.Logf("write amplification %.2f: %s", amplification(from, to), shares(from, to))
-	t.Logf("as fast as it goes: %v/s without cleaning, %v/s with it", freely.rate(), cleaning.rate())
-	t.Logf("appends at %v/s: without cleaning %v", even, without)
-	t.Logf("appends at %v/s: with cleaning    %v; p99 %.2f times as long", even, with, ratio)
-	t.Logf("%d stalls; %d files recycled; %+v", to.Stalls, to.Recycled, s.Space())
-	if to.Recycled == 0 || to.ColdBytes == 0 {
-		t.Fatal("nothing was cleaned")
-	}
-	if wa := amplification(from, to); *showSize > 0 && (wa > mostAmplified || ratio > mostSlowed) {
-		t.Errorf("missed: write amplification %.2f (at most %v), p99 %.2f times that without cleaning (at most %v)", wa, mostAmplified, ratio, mostSlowed)
-	}
-	w.verify()
-	w.full(t)
-	w.verify()
-	t.Logf("lost: none of %d blocks", w.blocks())
+	return s, w
+}
+
+// showCleaning is the part with cleaning, in a store of its own that is gone
+// when it returns: how fast it was before it cleaned, and an even load and how
+// appends fared under it.
+func showCleaning(t *testing.T, cfg Config, factor float64) (freely, even block.ByteCount, with *measured) {
+	t.Helper()
+	t.Run("cleaning", func(t *testing.T) {
+		s, w := filledShow(t, cfg)
+		t.Logf("%v store in files of %v, %d %% live, %d writers with tickets of %d blocks", cfg.Capacity, s.cfg.FileSize, *showLive, showWriters, showRecords)
+		freely = w.overwrite(cfg.Capacity/20, 0).rate()
+		w.overwrite(cfg.Capacity/2, 0) // until it is as it will stay
+		from := s.Stats()
+		cleaning := w.overwrite(block.ByteCount(float64(cfg.Capacity)*factor), 0).rate()
+		even = max(cleaning*block.ByteCount(*showLoad)/100/block.MiB, 1) * block.MiB
+		with = w.overwrite(cfg.Capacity/4, even)
+		to := s.Stats()
+		wa := amplification(from, to)
+		t.Logf("as fast as it goes while it cleans: %v/s", cleaning)
+		t.Logf("write amplification %.2f: %s", wa, shares(from, to))
+		t.Logf("%d stalls; %d files recycled; %+v", to.Stalls, to.Recycled, s.Space())
+		if to.Recycled == 0 || to.ColdBytes == 0 {
+			t.Fatal("nothing was cleaned")
+		}
+		if *showSize > 0 && wa > mostAmplified {
+			t.Errorf("missed: write amplification %.2f (at most %v)", wa, mostAmplified)
+		}
+		w.verify()
+		w.full(t)
+		w.verify()
+		t.Logf("lost: none of %d blocks", w.blocks())
+	})
+	return freely, even, with
 }
 
 // What is promised.

@@ -35,13 +35,18 @@ type coldLog struct {
 	unproven bool
 }
 
-// writeCold makes the cold batch durable and applies it. Error kinds: NoSpace,
-// Unavailable.
+// writeCold makes the cold batch durable and applies it, or lets it go: who has
+// filled it begins again, and what it names may be another's by then. Error
+// kinds: NoSpace, Unavailable.
 func (s *Store) writeCold() error {
 	c := &s.cleaner.cold
 	b, h := &c.batch, &c.head
+	defer b.reset()
 	if len(b.items) == 0 {
 		return nil
+	}
+	if err := s.Failed(); err != nil {
+		return err
 	}
 	if b.pages() > h.room() {
 		if err := s.rollCold(); err != nil {
@@ -61,6 +66,9 @@ func (s *Store) writeCold() error {
 
 // rollCold goes over to the next cold file. Error kinds: NoSpace, Unavailable.
 func (s *Store) rollCold() error {
+	if err := s.Failed(); err != nil { // the file that was to be the next one may have its name already
+		return err
+	}
 	c := &s.cleaner.cold
 	old := c.head
 	hd, err := s.filer.make(fileHeader{kind: fileCold, prevSeq: c.last, prevValid: old.next, firstBatch: c.next}, takeCleaner)
@@ -101,7 +109,6 @@ func (s *Store) applyCold() {
 	h.next += b.pages()
 	c.next++
 	s.moveOn(&s.mu.applied.cold, h, c.next-1)
-	b.reset()
 }
 
 // applyReloc takes in a record of the cold log, if it moves anything.

@@ -63,12 +63,15 @@ type Config struct {
 	fromLog bool
 	// forgetful is for tests: empty files go at once, whatever room there is.
 	forgetful bool
-	// byHand is for tests: cleaner and checkpointer do nothing by themselves,
-	// and nothing waits for them.
-	byHand   bool
-	Clock    clock.Clock
-	Logger   *slog.Logger
-	Observer Observer
+	// byHand is for tests: filler, cleaner, checkpointer and sealer do nothing
+	// by themselves, and nothing waits for them.
+	byHand bool
+	// footerFrom is from how many pages on a file gets a footer; 0: footerFrom.
+	// It is for tests, whose files are small.
+	footerFrom pageNo
+	Clock      clock.Clock
+	Logger     *slog.Logger
+	Observer   Observer
 }
 
 // Observer is told what happens, for metrics. Its methods are called on the
@@ -112,6 +115,9 @@ func (c Config) normal() (Config, error) {
 	}
 	if c.Spares == 0 {
 		c.Spares = DefaultSpares
+	}
+	if c.footerFrom == 0 {
+		c.footerFrom = footerFrom
 	}
 	if c.Clock == nil {
 		c.Clock = clock.Real()

@@ -4,8 +4,9 @@ import (
 	"fmt"
 	"math/rand/v2"
 	"slices"
+	"testing"
 
-	"github.com/sextantdisk/sextant/internal/block"
+	"github.com/sextantdisk/sextant/internal/vfs"
 	"github.com/sextantdisk/sextant/internal/vfs/memfs"
 )
 
@@ -65,15 +66,25 @@ func (c *crasher) judge(disk *memfs.FS, what string, r *rand.Rand) {
 	if c.plan.bare > 0 && r.IntN(c.plan.bare) == 0 {
 		what += ", without checkpoints"
 		withoutCheckpoints(c.t, disk)
+		if c.footers() && r.IntN(2) == 0 {
+			what += " and footers"
+			withoutFooters(c.t, disk)
+		}
 	}
-	rotten := c.plan.rot > 0 && r.IntN(c.plan.rot) == 0 && c.rot(disk, r, &what)
+	var h *harm
+	if c.plan.rot > 0 && r.IntN(c.plan.rot) == 0 {
+		if h = c.harm(disk, r); h != nil {
+			defer h.close()
+			what += ", " + h.what
+		}
+	}
 	s, err := Open(disk, "/store", diskA, c.config())
 	if err != nil {
 		c.fatalf("%s: %v", what, err)
 	}
 	defer func() { _ = s.Close() }()
-	if rotten {
-		c.judgeRotten(s, what)
+	if h != nil {
+		c.judgeHarmed(s, h, what)
 		return
 	}
 	if d := s.Damage(); len(d) > 0 {
@@ -88,27 +99,42 @@ func (c *crasher) judge(disk *memfs.FS, what string, r *rand.Rand) {
 	}
 }
 
-// explain is the models of the start of maybe that the store is in, or nil.
+// explain is the models of what the store may be in: all that was acknowledged,
+// and a start of maybe, without what was refused or may have been; nil if it is
+// none of them.
 func (c *crasher) explain(s *Store) map[int]*modelSegment {
-	models := c.known()
-	for k := 0; ; k++ {
+	return c.search(s, c.acked, c.maybe)
+}
+
+func (c *crasher) search(s *Store, base map[int]*modelSegment, left []*attempt) map[int]*modelSegment {
+	models := cloned(base)
+	if c.same(s, models) {
+		return models
+	}
+	if len(left) == 0 {
+		return nil
+	}
+	a := left[0]
+	for _, e := range a.effects {
+		if a.refused || c.disarm != nil { // perhaps no more came of it, and others went on
+			if found := c.search(s, models, left[1:]); found != nil {
+				return found
+			}
+		}
+		e.do(models)
 		if c.same(s, models) {
 			return models
 		}
-		if k == len(c.maybe) {
-			return nil
-		}
-		c.maybe[k](models)
 	}
+	return c.search(s, models, left[1:])
 }
 
-// known is a copy of what was acknowledged.
-func (c *crasher) known() map[int]*modelSegment {
-	models := map[int]*modelSegment{}
-	for n, m := range c.acked {
-		models[n] = m.clone()
+func cloned(models map[int]*modelSegment) map[int]*modelSegment {
+	c := map[int]*modelSegment{}
+	for n, m := range models {
+		c[n] = m.clone()
 	}
-	return models
+	return c
 }
 
 func (c *crasher) same(s *Store, models map[int]*modelSegment) bool {
@@ -137,13 +163,14 @@ func (c *crasher) differences(s *Store) (all string) {
 
 // again goes on with the store that a cut has left, and cuts again: what was
 // found must still be there, with what came after it (traps T16, T17). The
-// script may go on from there later.
+// script may go on from there later. Who writes has an epoch of its own, as each
+// writer has: a record that the cut has torn off may be found again where the
+// header is lost that says where its file ended.
 func (c *crasher) again(s *Store, disk *memfs.FS, models map[int]*modelSegment, what string) {
 	for _, n := range sortedKeys(models) {
 		m := models[n]
 		g, _ := s.Segment(segID(n))
-		st := g.State()
-		open := epochOpen(lsn(max(st.Head, st.SCL).Epoch()+1, 1), st.SCL) // what is pending here may be nowhere else
+		open := epochOpen(lsn(c.author[n].newEpoch(), 1), g.SCL()) // what is pending here may be nowhere else
 		recs := []Record{open, write(open.LSN+1, open.LSN, 3, 2)}
 		if err := g.Enqueue(recs).Wait(); err != nil {
 			c.fatalf("%s: writing after the crash: %v", what, err)
@@ -175,85 +202,23 @@ func sortedKeys(models map[int]*modelSegment) (keys []int) {
 	return keys
 }
 
-// rot flips a bit of a batch that another one, or a next file, proves. It tells
-// whether there was one.
-func (c *crasher) rot(disk *memfs.FS, r *rand.Rand, what *string) bool {
-	if c.store == nil { // being opened
-		return false
-	}
-	all := c.store.files.Load().all
-	if len(all) == 0 {
-		return false
-	}
-	f := all[r.IntN(len(all))]
-	end := pageNo(f.end.Load())
-	for _, h := range []*head{&c.store.head, &c.store.cleaner.cold.head} {
-		if h.file == f {
-			end = h.lastPage // what the head wrote last is not proven
-		}
-	}
-	if end <= headerCopies {
-		return false
-	}
-	at := (headerCopies + r.IntN(int(end-headerCopies))) * pageSize
-	if r.IntN(2) == 0 {
-		at += r.IntN(256) // where headers are dense
-	} else {
-		at += r.IntN(pageSize)
-	}
-	mask := byte(1) << r.IntN(8)
-	*what += fmt.Sprintf(", rot of %02x at %d of %s", mask, at, f.name)
-	return disk.Damage("/store/"+f.name, at, mask)
-}
-
-// judgeRotten looks at a store of which a proven part has rotten: either that
-// is told, or nothing is missing. What is shown is true in any case.
-func (c *crasher) judgeRotten(s *Store, what string) {
-	all := c.known()
-	for _, e := range c.maybe {
-		e(all) // what may be there at most
-	}
-	told := len(s.Damage()) > 0
-	for n, m := range c.acked {
-		g, ok := s.Segment(segID(n))
-		if !ok {
-			if !told && all[n] != nil { // nobody drops it
-				c.fatalf("%s: segment %d is gone, and no damage is told", what, n)
-			}
+// withoutFooters leaves the batches alone to tell what is in the log.
+func withoutFooters(t testing.TB, disk *memfs.FS) {
+	t.Helper()
+	names, err := disk.List("/store")
+	must(t, err)
+	for _, name := range names {
+		if _, ok := parseName(logPrefix, name); !ok {
 			continue
 		}
-		st := g.State()
-		if !st.Damaged && (st.SCL < m.scl() || st.Promised < m.promised) {
-			c.fatalf("%s: damage was taken for a torn tail: segment %d is complete up to %v with promise %d, was %v, %d; told %v",
-				what, n, st.SCL, st.Promised, m.scl(), m.promised, s.Damage())
+		f, err := disk.OpenFile("/store/"+name, vfs.ReadOnly)
+		must(t, err)
+		size, err := f.Size()
+		must(t, err)
+		magic, at := make([]byte, len(footerMagic)), int(size)-pageSize
+		if _, err := f.ReadAt(magic, vfs.Offset(max(at, 0))); err == nil && string(magic) == footerMagic {
+			disk.Damage("/store/"+name, at+17, 0xff)
 		}
-		c.judgeImage(s, g, n, all[n], what)
-	}
-}
-
-// judgeImage compares what a segment shows at its SCL with the chain that leads
-// there; blocks that are refused as corrupt are left out.
-func (c *crasher) judgeImage(s *Store, g *Segment, n int, m *modelSegment, what string) {
-	st := g.State()
-	if m == nil { // being dropped
-		return
-	}
-	chain := m.chainTo(st.SCL)
-	if chain == nil && st.SCL != 0 {
-		c.fatalf("%s: segment %d says that it is complete up to %v, which nobody wrote", what, n, st.SCL)
-	}
-	want := imageAlong(chain, st.SCL, crashBlocks)
-	r := ReadResult{Buf: make([]byte, block.Size)}
-	for b := range block.Index(crashBlocks) {
-		err := g.ReadAt(st.SCL, b, 1, &r)
-		if block.KindOf(err) == block.Corrupt && len(s.Damage()) > 0 {
-			continue
-		}
-		if err != nil {
-			c.fatalf("%s: reading block %d of segment %d: %v", what, b, n, err)
-		}
-		if got := ownerOf(c.t, &r, b); got != want[b] {
-			c.fatalf("%s: block %d of segment %d at %v is of %v, want %v", what, b, n, st.SCL, got, want[b])
-		}
+		must(t, f.Close())
 	}
 }

@@ -8,29 +8,35 @@ import (
 	"testing"
 
 	"github.com/sextantdisk/sextant/internal/block"
+	"github.com/sextantdisk/sextant/internal/vfs/faultfs"
 	"github.com/sextantdisk/sextant/internal/vfs/memfs"
 )
-
-// effect is a record as it changes a model; the log has them in this order.
-type effect func(models map[int]*modelSegment)
 
 // crasher runs a script of random operations on a small store, and cuts the
 // power at each change of the disk, many times over: a judge (crash_judge)
 // looks at what each cut leaves. Everything is drawn from the seed.
 //
 // It models each segment as a set of records. acked is what was acknowledged,
-// maybe what is enqueued beyond that, in the order of the log: a crash leaves
+// maybe what was asked for beyond that, in the order of the log: a crash leaves
 // acked and a start of maybe.
+//
+// Four of five scripts have more than writes and crashes: every other one has
+// footers, and the disk is full or fails now and then (crash_fault).
 type crasher struct {
-	t     *testing.T
-	seed  uint64
-	plan  crashPlan
-	disk  *tapFS
-	store *Store
+	t      *testing.T
+	seed   uint64
+	plan   crashPlan
+	disk   *tapFS
+	faults *faultfs.FS // over disk
+	disarm func()      // takes the fault away that is armed; nil: none is
+	broke  bool        // the last fault was no full disk
+	store  *Store
 
 	author map[int]*author
 	acked  map[int]*modelSegment
-	maybe  []effect
+	maybe  []*attempt
+	sent   map[sentRecord]bool // ever
+	next   batchSeq            // of the store, when it was looked at last
 	steps  []string
 	// onWrite is called once, at the next write: it may enqueue.
 	onWrite func()
@@ -81,14 +87,47 @@ func (c *crasher) rng() *rand.Rand { return rng(c.seed<<24 + uint64(c.changes)) 
 // run does one script of n operations.
 func (c *crasher) run(n int) {
 	r := rng(c.seed)
-	c.acked, c.author = map[int]*modelSegment{}, map[int]*author{}
+	c.acked, c.author, c.sent = map[int]*modelSegment{}, map[int]*author{}, map[sentRecord]bool{}
 	c.start(memfs.New(0))
 	for i := 0; i < n && !c.plan.over(); i++ {
-		c.op(r.IntN(24), 1+r.IntN(crashSegments))
+		kind, seg := r.IntN(24), 1+r.IntN(crashSegments)
+		if !c.plain() {
+			c.arm(r)
+		}
+		c.op(kind, seg)
+		if c.footers() {
+			c.behind(r)
+		}
+		c.mend()
 		c.tap("nothing")
 	}
 	must(c.t, c.store.Close())
 }
+
+// behind is what is done behind the writers' backs: footers are written, the next
+// log file is made ahead and zero-written.
+func (c *crasher) behind(r *rand.Rand) {
+	if r.IntN(2) == 0 {
+		c.step("seal")
+		c.store.sealer.work(nil)
+	}
+	for range r.IntN(4) {
+		head := c.store.filler.head.Load()
+		if head == nil || c.store.Failed() != nil {
+			return
+		}
+		c.step("fill")
+		if _, _, err := c.store.filler.piece(head); err != nil {
+			if block.KindOf(err) != block.NoSpace {
+				c.store.fail(err) // as the filler does
+			}
+			c.bear(err)
+		}
+	}
+}
+
+func (c *crasher) plain() bool   { return c.seed%5 == 0 }
+func (c *crasher) footers() bool { return !c.plain() && c.seed%2 == 1 }
 
 // config is a store of small files whose cleaner works when it is told.
 func (c *crasher) config() Config {
@@ -97,34 +136,37 @@ func (c *crasher) config() Config {
 	if c.seed%2 == 0 {
 		cfg.FileSize = MinFileSize
 	}
+	if c.footers() {
+		cfg.footerFrom = 1
+	}
 	return cfg
 }
 
 // start opens the store on a disk.
 func (c *crasher) start(disk *memfs.FS) {
-	c.disk = &tapFS{FS: disk, tap: c.tap}
+	if c.disk == nil || c.disk.FS != disk {
+		c.disk = &tapFS{FS: disk, tap: c.tap}
+		c.faults, c.disarm = faultfs.Wrap(c.disk), nil
+	}
 	must(c.t, c.disk.MkdirAll("/store"))
 	c.store = nil
 	var err error
-	if c.store, err = Open(c.disk, "/store", diskA, c.config()); err != nil {
+	c.store, err = Open(c.faults, "/store", diskA, c.config())
+	if err != nil && c.disarm != nil { // once more on a disk that has room, and is whole
+		c.endFault()
+		c.store, err = Open(c.faults, "/store", diskA, c.config())
+	}
+	if err != nil {
 		c.fatalf("opening: %v", err)
 	}
+	if d := c.store.Damage(); len(d) > 0 {
+		c.fatalf("opening: a torn tail was taken for damage: %v", d)
+	}
+	c.next = c.store.nextBatch
 }
 
 func (c *crasher) step(format string, args ...any) {
 	c.steps = append(c.steps, fmt.Sprintf(format, args...))
-}
-
-// done makes all of maybe acknowledged.
-func (c *crasher) done(err error) {
-	c.t.Helper()
-	if err != nil {
-		c.fatalf("%v", err)
-	}
-	for _, e := range c.maybe {
-		e(c.acked)
-	}
-	c.maybe = nil
 }
 
 func (c *crasher) op(kind, n int) {
@@ -136,14 +178,13 @@ func (c *crasher) op(kind, n int) {
 	switch kind {
 	case 0:
 		c.step("mark")
-		c.done(c.store.mark())
+		c.bear(c.store.mark())
+		c.settle()
 	case 1:
 		c.step("reopen")
 		must(c.t, c.store.Close())
 		c.start(c.disk.FS)
-		if !c.same(c.store, c.acked) {
-			c.fatalf("reopening changed the state (replay is not deterministic)\n%s", c.differences(c.store))
-		}
+		c.find("reopening changed the state (replay is not deterministic)")
 	case 2, 3:
 		c.floor(g, n)
 	case 4:
@@ -166,20 +207,38 @@ func (c *crasher) op(kind, n int) {
 func (c *crasher) create(n int) {
 	config := fmt.Sprintf("segment %d, %d", n, len(c.steps))
 	c.step("create %d", n)
-	c.author[n] = newAuthor(rng(c.seed+uint64(len(c.steps))<<32), crashBlocks-8)
-	c.maybe = append(c.maybe, func(ms map[int]*modelSegment) {
-		m := newModel()
-		m.promised, m.config = 1, config
-		ms[n] = m
+	c.author[n] = c.firstAuthor(n)
+	a := c.try(effect{
+		do: func(ms map[int]*modelSegment) {
+			m := newModel()
+			m.promised, m.config = 1, config
+			ms[n] = m
+		},
+		there: func(s *Store) bool { _, ok := s.Segment(segID(n)); return ok },
 	})
-	_, err := c.store.CreateSegment(segID(n), 1, []byte(config))
-	c.done(err)
+	_, a.err = c.store.CreateSegment(segID(n), 1, []byte(config))
+	c.settle()
+}
+
+// firstAuthor is the first writer of a segment. If there was one of that number
+// before, a cut may bring that back: its writers' epochs are not had again.
+func (c *crasher) firstAuthor(n int) *author {
+	a := newAuthor(rng(c.seed+uint64(len(c.steps))<<32), crashBlocks-8)
+	if before := c.author[n]; before != nil {
+		a.top = before.top
+		a.epoch = a.newEpoch()
+	}
+	return a
 }
 
 func (c *crasher) drop(n int) {
 	c.step("drop %d", n)
-	c.maybe = append(c.maybe, func(ms map[int]*modelSegment) { delete(ms, n) })
-	c.done(c.store.DropSegment(segID(n)))
+	a := c.try(effect{
+		do:    func(ms map[int]*modelSegment) { delete(ms, n) },
+		there: func(s *Store) bool { _, ok := s.Segment(segID(n)); return !ok },
+	})
+	a.err = c.store.DropSegment(segID(n))
+	c.settle()
 }
 
 func (c *crasher) floor(g *Segment, n int) {
@@ -205,9 +264,8 @@ func (c *crasher) clean(g *Segment, n int) {
 	f := sealed[len(c.steps)%len(sealed)]
 	c.step("clean %s", f.name)
 	c.onWrite = func() { c.meanwhile(g, n) }
-	if _, err := c.store.clean(f, nil); err != nil {
-		c.fatalf("cleaning: %v", err)
-	}
+	_, err := c.store.clean(f, nil)
+	c.bear(err)
 	c.onWrite = nil
 	c.store.cleaner.step(nil)
 }
@@ -217,7 +275,10 @@ func (c *crasher) checkpoint(g *Segment, n int) {
 	c.step("checkpoint")
 	c.onWrite = func() { c.meanwhile(g, n) }
 	if err := c.store.ckpt.now(); err != nil {
-		c.fatalf("checkpoint: %v", err)
+		if block.KindOf(err) != block.NoSpace {
+			c.store.fail(err) // as the checkpointer does
+		}
+		c.bear(err)
 	}
 	c.onWrite = nil
 	c.store.cleaner.step(nil) // what may be freed now
@@ -237,9 +298,14 @@ func (c *crasher) relive() {
 	}
 	c.step("relive")
 	_ = c.store.Close()
-	c.acked, c.maybe = c.left.models, nil
-	c.start(c.left.disk)
-	c.left = nil
+	left := c.left
+	c.acked, c.maybe, c.left = left.models, nil, nil
+	c.start(left.disk)
+	c.takeOver()
+}
+
+// takeOver lets the next writers build on what is there.
+func (c *crasher) takeOver() {
 	for n := range c.acked {
 		g, ok := c.store.Segment(segID(n))
 		if !ok {
@@ -250,10 +316,9 @@ func (c *crasher) relive() {
 }
 
 // takeOver makes a the next writer: it has seen scl, what is above may come
-// back or not. It sends nothing again of what was sent before the cut: what of
-// that was lost has given its LSN to what again wrote after the cut.
+// back or not. It sends nothing again of what was sent before the cut.
 func (a *author) takeOver(scl block.LSN) {
-	a.epoch++
+	a.epoch = a.newEpoch()
 	a.tail, a.held, a.old = scl, nil, nil
 }
 
@@ -261,46 +326,42 @@ func (a *author) takeOver(scl block.LSN) {
 // while others are being written.
 func (c *crasher) write(kind int, g *Segment, n int) {
 	c.step("write %d", n)
-	var tickets []*Ticket
+	var sent []sending
 	for range 1 + kind%2 {
-		tickets = append(tickets, c.enqueue(kind, g, n))
+		sent = append(sent, c.enqueue(kind, g, n))
 	}
 	if kind%3 == 0 {
-		c.onWrite = func() { tickets = append(tickets, c.enqueue(kind, g, n)) }
+		c.onWrite = func() { sent = append(sent, c.enqueue(kind, g, n)) }
 	}
-	var err error
-	for i := 0; i < len(tickets); i++ { // it grows
-		if werr := tickets[i].Wait(); err == nil {
-			err = werr
-		}
+	for i := 0; i < len(sent); i++ { // it grows
+		sent[i].a.err = sent[i].ticket.Wait()
 	}
 	c.onWrite = nil
-	c.done(err)
+	c.settle()
 }
 
-func (c *crasher) enqueue(kind int, g *Segment, n int) *Ticket {
+// sending is a ticket, and what it is to do.
+type sending struct {
+	ticket *Ticket
+	a      *attempt
+}
+
+func (c *crasher) enqueue(kind int, g *Segment, n int) sending {
 	recs := c.author[n].next(g.SCL())
 	ops := []Op{{Segment: g, Records: recs}}
-	c.mayWrite(n, recs)
+	effects := changes(n, recs)
 	if kind == 5 {
 		e := block.VolumeEpoch(len(c.steps))
 		config := fmt.Sprintf("config %d", e)
 		ops = append(ops, Op{Segment: g, Promise: e}, Op{Segment: g, Config: []byte(config)})
-		c.maybe = append(c.maybe,
-			func(ms map[int]*modelSegment) { ms[n].promised = max(e, ms[n].promised) },
-			func(ms map[int]*modelSegment) { ms[n].config = config })
+		effects = append(effects, promise(n, e), configure(n, config))
 	}
 	o := n%crashSegments + 1
 	if other, ok := c.store.Segment(segID(o)); ok && kind > 18 {
 		recs := c.author[o].next(other.SCL())
 		ops = append(ops, Op{Segment: other, Records: recs})
-		c.mayWrite(o, recs)
+		effects = append(effects, changes(o, recs)...)
 	}
-	return c.store.Enqueue(ops)
-}
-
-func (c *crasher) mayWrite(n int, recs []Record) {
-	for _, r := range recs {
-		c.maybe = append(c.maybe, func(ms map[int]*modelSegment) { ms[n].recs[r.LSN] = r })
-	}
+	a := c.try(effects...)
+	return sending{c.store.Enqueue(ops), a}
 }

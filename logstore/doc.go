@@ -28,11 +28,13 @@
 //	segment, index, hot, leaf   one segment's state and where its blocks are
 //	read, scan, scanhot, mend   reading
 //	hydrate, leaves, digest     taking leaves over from peers, giving them, comparing
-//	rot, scrub, stall           damage found and not yet mended; reading all; slow flushes
+//	rot, scrub, lost, stall     damage found and not yet mended; reading all; files
+//	                            that are gone; slow flushes
 //	ledger, space, victim       what of each file is live; how full; what to clean, how fast
 //	cleaner, survey, move       making room: the goroutine, what a file holds, moving it
 //	cold, free, brake           the second head; freeing and recycling files;
 //	                            holding clients back while that goes on
+//	salvage                     cleaning what has lost its batch header
 //	pin                         holding versions for backups and snapshots
 //	recovery, scanner, walk     where a log ends, and why
 //	open, replay, inspect       walking it to open it, or to look at it
@@ -45,6 +47,7 @@
 //	rebuild, outline, refill,   the index from the log alone, where files were
 //	  drafts, rebuildindex        cleaned; offline
 //	chain/                      which records are complete
+//	hydration/                  what taking leaves over makes of a segment
 //
 // Invariants:
 //
@@ -82,6 +85,7 @@
 // when the log falls idle, filler zero-writes ahead, checkpointer writes
 // checkpoints, sealer footers, cleaner owns the cold head and gives space back.
 // The cleaner has its reads done by up to three more, which end with the file
-// that it empties. Appends run on the goroutines that wait for them, reads and
+// that it empties. Close has one that joins all others, which is left behind if
+// the disk hangs for longer than DeadFlush, until it answers. Appends run on the goroutines that wait for them, reads and
 // scans on their callers'.
 package logstore

@@ -46,6 +46,41 @@ func TestS3FailedFlushEndsTheLog(t *testing.T) {
 	}
 }
 
+// Once the disk has failed, what cleaning moves is not written either: not at
+// the place that failed, and not to another file, which would not know whether
+// there is one before it.
+func TestS3CleaningEndsWithTheLog(t *testing.T) {
+	for name, op := range map[string]faultfs.Op{"write": faultfs.Write, "sync": faultfs.Sync, "folder": faultfs.SyncDir} {
+		t.Run(name, func(t *testing.T) {
+			disk := newDisk()
+			fs := faultfs.Wrap(disk)
+			s := open(t, fs, cleaning())
+			g := create(t, s, 1)
+			for len(s.files.Load().all) < 3 {
+				chainOf(t, g, 1)
+			}
+			checkpoint(t, s)
+			all := s.files.Load().all
+			fs.Add(faultfs.Rule{Ops: op, Times: 1, Err: syscall.EIO})
+			_, err := s.clean(all[0], nil)
+			wantKind(t, err, block.Unavailable)
+			wantKind(t, s.Failed(), block.Unavailable)
+			changes := faultfs.Write | faultfs.Sync | faultfs.SyncMeta | faultfs.SyncDir | faultfs.Create | faultfs.Rename | faultfs.Allocate
+			calls := fs.Calls(changes)
+			_, err = s.clean(all[1], nil)
+			wantKind(t, err, block.Unavailable)
+			s.cleaner.step(nil)
+			if n := fs.Calls(changes); n != calls {
+				t.Fatalf("%d changes of a disk that has failed", n-calls)
+			}
+			must(t, s.Close())
+			if d := open(t, disk.CrashClone(rng(1), 1), cleaning()).Damage(); len(d) > 0 {
+				t.Fatalf("what a failed disk has left is taken for damage: %v", d)
+			}
+		})
+	}
+}
+
 // A zero-write of the filler that fails ends the log, too.
 func TestS3FailedZeroWriteEndsTheLog(t *testing.T) {
 	fs := faultfs.Wrap(newDisk())
@@ -56,7 +91,7 @@ func TestS3FailedZeroWriteEndsTheLog(t *testing.T) {
 	fs.Add(faultfs.Rule{Ops: faultfs.Write, Err: syscall.EIO})
 	var err error
 	for err == nil && s.Failed() == nil { // by this one or the store's own
-		_, err = s.filler.ahead(s.head.file)
+		_, err = s.filler.ahead(s.head.file.name, s.head.file.header.pages, s.head.file.claims)
 	}
 	if err != nil {
 		s.fail(err)

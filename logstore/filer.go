@@ -19,8 +19,9 @@ import (
 // later; an fdatasync of blocks that were written before costs half of one that
 // must also record that they are written now.
 //
-// Names tell how far a file is: new-N is being made, spare-N waits to be
-// used again, log-S has a durable header. Each step is durable before the next.
+// Names tell how far a file is: new-N is being made, or waits for the head to
+// need it; spare-N waits to be used again; log-S has a durable header. Each step
+// is durable before the next.
 type filer struct {
 	fs       vfs.FS
 	dir      string
@@ -30,11 +31,14 @@ type filer struct {
 	mode     vfs.Mode        // vfs.Direct or 0
 	// maxSpares is how many files are kept that were cleaned.
 	maxSpares int
+	// footerFrom is from how many pages on a file gets a footer.
+	footerFrom pageNo
 
 	mu struct {
 		sync.Mutex
 		spares  []string
-		making  int // spares that are not durable yet
+		next    *blank // made ahead; nil: none
+		making  int    // spares that are not durable yet
 		nextNew uint32
 		planned block.ByteCount // full lengths of log files and spares
 		// limit is what log files and spares may take: the capacity, or
@@ -71,7 +75,7 @@ func (r *filer) limit() block.ByteCount {
 const growStep = pageNo(1 * block.MiB / pageSize)
 
 func newFiler(fs vfs.FS, dir string, disk block.DiskID, cfg *Config) *filer {
-	r := &filer{fs: fs, dir: dir, disk: disk, fileSize: cfg.FileSize, capacity: cfg.Capacity, maxSpares: cfg.Spares}
+	r := &filer{fs: fs, dir: dir, disk: disk, fileSize: cfg.FileSize, capacity: cfg.Capacity, maxSpares: cfg.Spares, footerFrom: cfg.footerFrom}
 	if cfg.Direct == DirectAuto {
 		r.mode = vfs.Direct
 	}
@@ -108,29 +112,18 @@ func (r *filer) edit(name string, mode vfs.Mode, fn func(w vfs.File) error) erro
 	return err
 }
 
-// reserve counts a new file of full length in. Error kind: NoSpace.
-func (r *filer) reserve() (name string, err error) {
-	r.mu.Lock()
-	defer r.mu.Unlock()
-	if r.capacity > 0 && r.mu.planned+r.fileSize > r.capacity {
-		return "", block.Errorf(block.NoSpace, "log files take %v of the %v that the store may use", r.mu.planned, r.capacity)
-	}
-	r.mu.planned += r.fileSize
-	r.mu.nextNew++
-	return fileName(newPrefix, r.mu.nextNew), nil
-}
-
-func (r *filer) unreserve() {
-	r.mu.Lock()
-	defer r.mu.Unlock()
-	r.mu.planned -= r.fileSize
-}
-
 // adopt counts a file found at opening in.
 func (r *filer) adopt(size block.ByteCount) {
 	r.mu.Lock()
 	defer r.mu.Unlock()
 	r.mu.planned += size
+}
+
+// abandon takes off what adopt has counted in.
+func (r *filer) abandon(size block.ByteCount) {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	r.mu.planned -= min(r.mu.planned, size)
 }
 
 func (r *filer) adoptSpare(name string, n uint32, size block.ByteCount) {
@@ -139,28 +132,6 @@ func (r *filer) adoptSpare(name string, n uint32, size block.ByteCount) {
 	r.mu.spares = append(r.mu.spares, name)
 	r.mu.planned += size
 	r.mu.nextNew = max(r.mu.nextNew, n)
-}
-
-func (r *filer) takeSpare() (string, bool) {
-	r.mu.Lock()
-	defer r.mu.Unlock()
-	if len(r.mu.spares) == 0 {
-		return "", false
-	}
-	name := r.mu.spares[0]
-	r.mu.spares = r.mu.spares[1:]
-	return name, true
-}
-
-// giveUpSpare removes a spare file, so that there is room for something else;
-// false if there is none.
-func (r *filer) giveUpSpare() bool {
-	name, ok := r.takeSpare()
-	if !ok {
-		return false
-	}
-	r.unreserve()
-	return r.fs.Remove(path.Join(r.dir, name)) == nil
 }
 
 func (r *filer) spares() int {
@@ -187,7 +158,7 @@ func (h *head) room() pageNo {
 		return 0
 	}
 	left := h.file.header.pages - h.next
-	if h.next == headerCopies || h.hs.tooMany || h.file.header.pages < footerFrom {
+	if h.next == headerCopies || h.hs.none {
 		return left
 	}
 	return left - min(left, footerRoom(h.file.header.pages, h.hs.size())+footerSlack)
@@ -206,18 +177,17 @@ func (r *filer) make(h fileHeader, who taker) (head, error) {
 	if !who.mayTake(free, reserve) {
 		return head{}, r.fullError(free)
 	}
-	name, ok := r.takeSpare()
-	if !ok {
-		var err error
-		if name, err = r.reserve(); err != nil {
-			return head{}, err
-		}
+	b, err := r.take()
+	if err != nil {
+		return head{}, err
 	}
-	h.disk, h.nonce, h.pages, h.seq = r.disk, newNonce(), pageNo(r.fileSize/pageSize), r.number()
-	hd, err := r.activate(name, ok, h)
-	if err != nil && !ok {
-		r.unreserve()
-		_ = r.fs.Remove(path.Join(r.dir, name)) // it may not exist; a leftover is removed at the next opening
+	h.disk, h.nonce, h.pages, h.seq = r.disk, newNonce(), b.pages, r.number()
+	hd, err := r.activate(b, h)
+	switch {
+	case err != nil && b.origin == blankSpare:
+		r.returnSpare(b.name)
+	case err != nil:
+		r.discard(b)
 	}
 	hd.reserved = !takeClient.mayTake(free, reserve)
 	return hd, err
@@ -264,78 +234,26 @@ func (r *filer) newest() fileSeq {
 	return r.mu.lastSeq
 }
 
-// room is how many log files are free, spares included, and how many of them
-// are the reserve.
+// room is how many log files are free, spares and the next one included, and how
+// many of them are the reserve.
 func (r *filer) room() (free, reserve int) {
 	r.mu.Lock()
 	defer r.mu.Unlock()
-	return len(r.mu.spares) + int((r.mu.limit-min(r.mu.limit, r.mu.planned))/r.fileSize), reserveOf(int(r.mu.limit / r.fileSize))
+	return r.roomLocked()
+}
+
+func (r *filer) roomLocked() (free, reserve int) {
+	free = len(r.mu.spares) + int((r.mu.limit-min(r.mu.limit, r.mu.planned))/r.fileSize)
+	if r.mu.next != nil {
+		free++
+	}
+	return free, reserveOf(int(r.mu.limit / r.fileSize))
 }
 
 func newNonce() uint64 {
 	var b [8]byte
 	_, _ = rand.Read(b[:]) // never fails (crypto/rand)
 	return binary.LittleEndian.Uint64(b[:])
-}
-
-// activate turns a spare, or a file made now, into the log file that h says.
-func (r *filer) activate(name string, spare bool, h fileHeader) (hd head, err error) {
-	full := path.Join(r.dir, name)
-	mode := vfs.ReadWrite | r.mode
-	if !spare {
-		mode |= vfs.Create
-	}
-	w, err := r.fs.OpenFile(full, mode)
-	if err != nil {
-		return hd, diskError(err, "opening", name)
-	}
-	defer func() {
-		if err != nil {
-			w.Close()
-		}
-	}()
-	if spare {
-		size, err := w.Size()
-		if err != nil {
-			return hd, diskError(err, "examining", name)
-		}
-		h.pages = pageNo(size / pageSize)
-	} else if err := w.Allocate(h.pages.bytes()); err != nil {
-		return hd, diskError(err, "taking space for", name)
-	}
-	if err := writeHeader(w, &h, name); err != nil {
-		return hd, err
-	}
-	logPath := path.Join(r.dir, logName(h.seq))
-	if err := r.fs.Rename(full, logPath); err != nil {
-		return hd, diskError(err, "renaming", name)
-	}
-	if err := r.fs.SyncDir(r.dir); err != nil {
-		return hd, diskError(err, "syncing", r.dir)
-	}
-	reader, err := r.fs.OpenFile(logPath, vfs.ReadOnly)
-	if err != nil {
-		return hd, diskError(err, "opening", logPath)
-	}
-	f := newLogFile(r.fs, r.dir, logName(h.seq), h, reader)
-	if spare {
-		f.claims.mu.filled = h.pages
-	}
-	return head{file: f, writer: w, next: headerCopies, hs: headers{from: headerCopies}}, nil
-}
-
-func writeHeader(w vfs.File, h *fileHeader, name string) error {
-	buf := slab.Get(headerCopies * pageSize)
-	defer buf.Release()
-	p := buf.Bytes()
-	clear(p)
-	for i := range headerCopies {
-		h.encode(p[i*pageSize : (i+1)*pageSize])
-	}
-	if err := w.WritevAt([][]byte{p}, 0); err != nil {
-		return diskError(err, "writing", name)
-	}
-	return diskError(w.SyncMeta(), "syncing", name)
 }
 
 // wipe writes zeroes to pages [from, to); nothing is durable yet.

@@ -4,6 +4,7 @@ import (
 	"encoding/binary"
 
 	"github.com/sextantdisk/sextant/internal/block"
+	"github.com/sextantdisk/sextant/internal/mutant"
 	"github.com/sextantdisk/sextant/internal/vfs"
 )
 
@@ -40,8 +41,8 @@ type footer struct {
 
 const (
 	footerMagic = "SXTFOOT\n"
-	// footerFrom is from how many pages on a file gets a footer: a small one
-	// is as soon read by its headers.
+	// footerFrom is from how many pages on a file gets a footer, unless a test
+	// has another bound: a small one is as soon read by its headers.
 	footerFrom = pageNo(4 * block.MiB / pageSize)
 	// footerShare: headers that take more than this part of a file are read
 	// where they are.
@@ -52,7 +53,7 @@ const (
 
 // footerRoom is what a footer of that many bytes takes at the end of a file.
 func footerRoom(file pageNo, body int) pageNo {
-	if file < footerFrom || pagesFor(body) > file/footerShare {
+	if pagesFor(body) > file/footerShare {
 		return 0
 	}
 	return 1 + pagesFor(body)
@@ -91,9 +92,6 @@ func decodeTrailer(p []byte, h *fileHeader) (t footer, ok bool) {
 // What cannot be read is no footer: the batches tell the same.
 func readFooter(f *logFile, r vfs.File) *footer {
 	h := &f.header
-	if h.pages < footerFrom {
-		return nil
-	}
 	p := alignedPages(1)
 	if err := readPages(r, f.name, p, h.pages-1); err != nil {
 		return nil
@@ -108,7 +106,8 @@ func readFooter(f *logFile, r vfs.File) *footer {
 		return nil
 	}
 	t.body = body[:t.length]
-	if block.Checksum(t.body) != t.sum || !t.leadsTo(f) {
+	whole := block.Checksum(t.body) == t.sum || mutant.On(mutant.RottenFooter)
+	if !whole || !t.leadsTo(f) {
 		return nil
 	}
 	return &t
@@ -155,7 +154,13 @@ type headers struct {
 	from    pageNo // what lies before is still to be read from the file
 	p       []byte
 	batches int
-	tooMany bool
+	// none: the file gets no footer. It is short, or they take too much of it.
+	none bool
+}
+
+// headersFrom begins with the headers of a file of so many pages, from one on.
+func (r *filer) headersFrom(from, file pageNo) headers {
+	return headers{from: from, none: file < r.footerFrom}
 }
 
 // size is what the headers take, roughly for those still to be read.
@@ -168,11 +173,11 @@ const headerGuess = 64
 
 // add takes the header of a durable batch in.
 func (hs *headers) add(p []byte, file pageNo) {
-	if hs.tooMany || file < footerFrom {
+	if hs.none {
 		return
 	}
 	if pagesFor(len(hs.p)+len(p)) > file/footerShare {
-		hs.p, hs.tooMany = nil, true
+		hs.p, hs.none = nil, true
 		return
 	}
 	hs.p = append(hs.p, p...)
@@ -180,13 +185,13 @@ func (hs *headers) add(p []byte, file pageNo) {
 }
 
 // writeFooter writes the footer of f, whose batches have those headers, if
-// there is room for it. The caller holds a reference to f. Error kinds:
-// Unavailable.
+// there is room for it. The caller holds a reference to f. Error kinds: NoSpace
+// (then it has none), Unavailable.
 func (r *filer) writeFooter(f *logFile, hs headers) error {
 	end := pageNo(f.end.Load())
 	t := footer{end: end, batches: hs.batches, body: hs.p}
 	n := pagesFor(len(hs.p))
-	if hs.tooMany || footerRoom(f.header.pages, len(hs.p)) == 0 || n+1 > f.header.pages-end {
+	if hs.none || footerRoom(f.header.pages, len(hs.p)) == 0 || n+1 > f.header.pages-end {
 		return nil
 	}
 	f.claims.take(f.header.pages) // nobody zero-writes here any more

@@ -149,7 +149,7 @@ func (s *Store) relog(e emptied) (steps []step) {
 	h := &e.file.header
 	seals := append(slices.Clip(e.survey.seals), descriptor{typ: TypeSeal, block: uint32(h.prevSeq), count: uint32(h.prevValid)})
 	for _, d := range seals {
-		if of := fileSeq(d.block); of != h.seq && s.files.Load().bySeq[of] != nil {
+		if of := fileSeq(d.block); of != h.seq && s.files.Load().find(of) != nil {
 			steps = append(steps, step{own: &ownRecord{d: d}})
 		}
 	}
@@ -185,7 +185,7 @@ func (s *Store) freeRecord(n fileSeq) descriptor {
 
 // freedNow notes that a FREE of log file n is durable.
 func (s *Store) freedNow(n fileSeq) {
-	if f := s.files.Load().bySeq[n]; f != nil {
+	if f := s.files.Load().find(n); f != nil {
 		f.going = true
 	}
 }
@@ -274,7 +274,7 @@ func (r *filer) recycle(files ...*logFile) error {
 }
 
 // rename gives a log file the name of a spare, or removes it: then there is no
-// name.
+// name. A folder on a full disk may have no room for one.
 func (r *filer) rename(name string, size block.ByteCount) (spare string, err error) {
 	r.mu.Lock()
 	keep := size == r.fileSize && len(r.mu.spares)+r.mu.making < r.maxSpares && (r.capacity == 0 || r.mu.planned <= r.capacity)
@@ -285,8 +285,14 @@ func (r *filer) rename(name string, size block.ByteCount) (spare string, err err
 	}
 	r.mu.Unlock()
 	full := path.Join(r.dir, name)
-	if !keep {
-		return "", diskError(r.fs.Remove(full), "removing", name)
+	if keep {
+		err = diskError(r.fs.Rename(full, path.Join(r.dir, spare)), "renaming", name)
+		if block.KindOf(err) != block.NoSpace {
+			return spare, err
+		}
+		r.mu.Lock()
+		r.mu.making--
+		r.mu.Unlock()
 	}
-	return spare, diskError(r.fs.Rename(full, path.Join(r.dir, spare)), "renaming", name)
+	return "", diskError(r.fs.Remove(full), "removing", name)
 }

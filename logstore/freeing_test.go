@@ -61,7 +61,7 @@ func TestFreedFileIsMissedByNoReplay(t *testing.T) {
 	was := m.s.ckpt.durable()
 	m.s.cleaner.step(nil)
 	m.s.cleaner.step(nil)
-	if m.s.files.Load().bySeq[m.f.header.seq] != nil || m.s.Stats().Recycled != 1 {
+	if m.s.files.Load().find(m.f.header.seq) != nil || m.s.Stats().Recycled != 1 {
 		t.Fatal("the file was not freed")
 	}
 	if m.s.ckpt.durable() != was {
@@ -96,12 +96,12 @@ func TestFileOfTheTailStays(t *testing.T) {
 	for range 4 {
 		s.cleaner.step(nil)
 	}
-	if s.files.Load().bySeq[was.header.seq] == nil {
+	if s.files.Load().find(was.header.seq) == nil {
 		t.Fatal("a file behind the checkpoint was freed")
 	}
 	must(t, s.ckpt.now())
 	s.cleaner.step(nil)
-	if s.files.Load().bySeq[was.header.seq] != nil {
+	if s.files.Load().find(was.header.seq) != nil {
 		t.Fatal("a file before the checkpoint was not freed")
 	}
 	intact(t, open(t, crash(m.disk), cleaning()))
@@ -141,7 +141,7 @@ func TestFreedFileIsKeptIfItsMovesAreLost(t *testing.T) {
 		t.Fatal("no reader")
 	}
 	m.s.cleaner.step(nil)
-	if m.s.files.Load().bySeq[m.f.header.seq] != nil {
+	if m.s.files.Load().find(m.f.header.seq) != nil {
 		t.Fatal("the file was not freed")
 	}
 	m.loseMoves(t)
@@ -175,7 +175,7 @@ func TestTornColdFileIsNotWaitedFor(t *testing.T) {
 	m := newMoved(t)
 	m.loseMoves(t)
 	s := open(t, m.disk, cleaning())
-	f := s.files.Load().bySeq[m.s.cleaner.cold.head.file.header.seq]
+	f := s.files.Load().find(m.s.cleaner.cold.head.file.header.seq)
 	if f == nil {
 		t.Fatal("there is no cold file")
 	}

@@ -36,6 +36,14 @@ const narrowBlocks = block.MaxRecordBlocks
 
 func (v *version) narrow() bool { return v.count <= narrowBlocks }
 
+// data is how many blocks of data v has.
+func (v *version) data() int {
+	if v.typ != TypeWrite {
+		return 0
+	}
+	return int(v.count)
+}
+
 // at is the location and checksum of the version's block i.
 func (v *version) at(i int) (location, block.Sum) {
 	switch {

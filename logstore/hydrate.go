@@ -2,54 +2,20 @@ package logstore
 
 import (
 	"github.com/sextantdisk/sextant/internal/block"
-	"github.com/sextantdisk/sextant/internal/invariant"
+	"github.com/sextantdisk/sextant/internal/mutant"
+	"github.com/sextantdisk/sextant/logstore/hydration"
 )
 
-// hydration is how far a segment is with taking leaves over from peers, when
-// no peer's log has the records any more that it lacks (rules R21, R22). The
-// segment's lock guards it.
+// A segment takes leaves over from peers when no peer's log has the records any
+// more that it lacks (rules R21, R22). What that means for it is decided by
+// package hydration; its records in the log are:
 //
-//	BeginHydration   HYDRATE(begin): the floor stands still from here on
-//	EnqueueCopy      COPY records: runs of leaves as of a peer's floor, the
-//	                 cut. They replace what the base had
+//	BeginHydration   HYDRATE(begin)
+//	EnqueueCopy      COPY records: runs of leaves as of a peer's floor, the cut
 //	Hydrate          HYDRATE: the chain goes on from the lowest cut
-//
-// Each leaf comes as of a cut of its own. All cuts are floors, so committed
-// (R13): what the base has is never annulled. When every leaf that changed
-// since is in, the segment has all records up to the lowest cut, C, on each
-// block, and on some blocks more, up to the highest cut, D. So the chain goes on
-// from C, at once; reads wait until it has come to D, where all blocks are as
-// of one LSN again: what comes between is made once more, with the same
-// outcome (rule R19). Before, the SCL stays where it was, and nothing is read:
-// some blocks are newer than the SCL.
-//
-// A COPY that was lost to damage must not be missed: a leaf counts only when
-// its runs have come in their order, and HYDRATE tells how many COPYs there
-// were. If that is not so, all begins anew.
-type hydration struct {
-	on bool
-	// spoiled, while a log is replayed: some of it is lost.
-	spoiled bool
-	// after is the floor as of which the base was whole: what changed since is to
-	// be copied.
-	after  block.LSN
-	copies uint32 // COPYs so far
-	high   block.LSN
-	// filled tells of leaves that have begun to come.
-	filled map[int]filling
-}
-
-// filling is a leaf that is not whole yet.
-type filling struct {
-	blocks block.Count // from its start
-	maxLSN block.LSN   // all versions up to there are in: the least of its runs
-}
 
 // LeafBlocks is how many blocks a leaf has: 2 MiB, the unit of hydration.
 const LeafBlocks = block.Count(leafBlocks)
-
-// maxFilling bounds the leaves that may be copied at a time.
-const maxFilling = 1024
 
 // CopyRun is a run of blocks of one leaf as a peer has settled them. The runs of
 // a leaf are to be logged in their order, from its first block to its last.
@@ -75,21 +41,25 @@ func (g *Segment) Hydration() Hydrating {
 	g.mu.RLock()
 	defer g.mu.RUnlock()
 	h := &g.mu.index.hydration
-	return Hydrating{On: h.on, After: h.after}
+	return Hydrating{On: h.On, After: h.After}
 }
 
 // BeginHydration makes the segment take COPYs, or go on with it after a
 // restart. From here on it can be read no more, and its floor stands still,
 // until Hydrate. Error kinds: those of Wait.
 func (g *Segment) BeginHydration() error {
-	g.mu.RLock()
+	g.mu.Lock()
 	x := &g.mu.index
-	d := descriptor{seg: g.idx, typ: TypeHydrate, flags: flagBegin, lsn: x.chain.Floor(), count: x.hydration.copies}
-	if x.hydration.on {
-		d.lsn = x.hydration.after
+	after, copies := x.hydration.Start(x.chain.Floor())
+	d := descriptor{seg: g.idx, typ: TypeHydrate, flags: flagBegin, lsn: after, count: copies}
+	g.mu.Unlock()
+	err := g.store.own(g, &ownRecord{d: d})
+	if err != nil {
+		g.mu.Lock()
+		x.hydration.Cancel()
+		g.mu.Unlock()
 	}
-	g.mu.RUnlock()
-	return g.store.own(g, &ownRecord{d: d})
+	return err
 }
 
 // EnqueueCopy fixes the place of runs in the log, as Store.Enqueue does. Error
@@ -123,18 +93,13 @@ func (g *Segment) checkCopy(runs []CopyRun) error {
 	g.mu.RLock()
 	defer g.mu.RUnlock()
 	x := &g.mu.index
-	switch {
-	case !x.hydration.on:
-		return block.Errorf(block.Invalid, "segment %v is not being hydrated", g.id)
-	case len(x.hydration.filled) >= maxFilling:
-		return block.Errorf(block.Invalid, "segment %v has %d leaves begun: end some first", g.id, maxFilling)
-	}
 	for i := range runs {
-		if err := runs[i].check(); err != nil {
+		r := &runs[i]
+		if err := r.check(); err != nil {
 			return err
 		}
-		if floor := x.chain.Floor(); runs[i].Cut < floor {
-			return block.Errorf(block.Invalid, "blocks %d+%d as of %v: segment %v has settled all up to %v", runs[i].Block, runs[i].Count, runs[i].Cut, g.id, floor)
+		if err := x.hydration.MayCopy(x.chain.Floor(), r.Cut); err != nil {
+			return block.Wrap(block.KindOf(err), err, "segment %v, blocks %d+%d", g.id, r.Block, r.Count)
 		}
 	}
 	return nil
@@ -165,15 +130,11 @@ func (r *CopyRun) check() error {
 func (g *Segment) Hydrate(cut block.LSN) error {
 	g.mu.RLock()
 	x := &g.mu.index
-	h := &x.hydration
-	d := descriptor{seg: g.idx, typ: TypeHydrate, lsn: cut, prev: x.chain.Floor(), count: h.copies}
-	on, floor, open := h.on, x.chain.Floor(), len(h.filled)
+	d := descriptor{seg: g.idx, typ: TypeHydrate, lsn: cut, prev: x.chain.Floor(), count: x.hydration.Copies}
+	err := x.hydration.MayEnd(x.chain.Floor(), cut)
 	g.mu.RUnlock()
-	switch {
-	case !on || cut < floor:
-		return block.Errorf(block.Invalid, "segment %v (hydrating: %v, floor %v) cannot go on from %v", g.id, on, floor, cut)
-	case open > 0:
-		return block.Errorf(block.Unavailable, "segment %v has %d leaves that are not whole", g.id, open)
+	if err != nil {
+		return block.Wrap(block.KindOf(err), err, "segment %v", g.id)
 	}
 	if err := g.store.own(g, &ownRecord{d: d}); err != nil {
 		return err
@@ -185,53 +146,45 @@ func (g *Segment) Hydrate(cut block.LSN) error {
 }
 
 // readable is the lowest LSN as of which all blocks are whole.
-func (x *index) readable() block.LSN { return max(x.chain.Floor(), x.solid) }
-
-// begin takes in HYDRATE(begin).
-func (x *index) begin(floor block.LSN, copies uint32) {
-	h := &x.hydration
-	switch {
-	case h.on && !h.spoiled && h.copies == copies:
-		return // it goes on
-	case copies != 0:
-		x.spoil()
-		return
-	}
-	if h.on { // from the start
-		x.forgetLeaves()
-	}
-	*h = hydration{on: true, after: floor}
-	switch {
-	case floor == 0: // all is copied, whatever is settled
-	case !x.chain.OnPath(floor): // damage cut the chain
-		x.spoil()
-	default:
-		x.chain.SetFloor(floor, x)
-	}
-}
+func (x *index) readable() block.LSN { return x.hydration.Lowest(x.chain.Floor()) }
 
 // spoil notes that a part of the copies is lost: none counts.
-func (x *index) spoil() {
-	x.forgetLeaves()
-	x.hydration = hydration{on: true, spoiled: true, high: x.hydration.high}
+func (x *index) spoil() { x.hydration.Spoil(leafIndex{x}) }
+
+// leafIndex is an index as its hydration sees it.
+type leafIndex struct{ x *index }
+
+// Floor implements hydration.Index.
+func (l leafIndex) Floor() block.LSN { return l.x.chain.Floor() }
+
+// Raise implements hydration.Index.
+func (l leafIndex) Raise(lsn block.LSN) bool {
+	return l.x.chain.OnPath(lsn) && l.x.chain.SetFloor(lsn, l.x)
 }
 
-// forgetLeaves makes all leaves count as older than any peer's.
-func (x *index) forgetLeaves() {
-	x.base.since = 0
-	for i := range x.base.slots {
-		x.base.slots[i].maxLSN = 0
+// Jump implements hydration.Index.
+func (l leafIndex) Jump(lsn block.LSN) bool { return l.x.chain.Jump(lsn, l.x) }
+
+// Forget implements hydration.Index.
+func (l leafIndex) Forget() {
+	l.x.base.since = 0
+	for i := range l.x.base.slots {
+		l.x.base.slots[i].maxLSN = 0
+	}
+}
+
+// Mixed implements hydration.Index.
+func (l leafIndex) Mixed(leaf int) { l.Whole(leaf, 0) }
+
+// Whole implements hydration.Index.
+func (l leafIndex) Whole(leaf int, lsn block.LSN) {
+	if s := l.x.base.slot(leaf); lsn >= s.maxLSN || !mutant.On(mutant.LeafStaysWhole) {
+		s.maxLSN = lsn
 	}
 }
 
 // copyRun takes in a COPY whose payload begins at loc.
 func (x *index) copyRun(d *descriptor, sums []block.Sum, loc location) {
-	h := &x.hydration
-	if !h.on {
-		x.spoil() // its beginning is lost
-	}
-	h.copies++
-	h.high = max(h.high, d.prev)
 	first := block.Index(d.block)
 	switch {
 	case d.flags&flagZero != 0:
@@ -244,59 +197,18 @@ func (x *index) copyRun(d *descriptor, sums []block.Sum, loc location) {
 			x.base.set(first+block.Index(i), loc.plus(i), sums[i], 0)
 		}
 	}
-	h.fill(&x.base, first, block.Count(d.count), d.lsn)
-}
-
-// fill notes that a run of a leaf has come; the leaf counts when its last one
-// has, and none is missing.
-func (h *hydration) fill(t *base, first block.Index, n block.Count, maxLSN block.LSN) {
-	leaf, at := int(first/leafBlocks), block.Count(first%leafBlocks)
-	f, begun := h.filled[leaf]
-	if at == 0 {
-		f = filling{maxLSN: maxLSN}
-	} else if !begun || f.blocks != at {
-		delete(h.filled, leaf)
-		return
-	}
-	f.blocks += n
-	f.maxLSN = min(f.maxLSN, maxLSN)
-	if f.blocks < leafBlocks {
-		if h.filled == nil {
-			h.filled = make(map[int]filling)
-		}
-		h.filled[leaf] = f
-		return
-	}
-	delete(h.filled, leaf)
-	if !h.spoiled {
-		s := t.slot(leaf)
-		s.maxLSN = max(s.maxLSN, f.maxLSN)
-	}
-}
-
-// install takes in HYDRATE: the chain goes on from cut.
-func (x *index) install(cut block.LSN, copies uint32) {
-	h := &x.hydration
-	if !h.on || h.spoiled || h.copies != copies {
-		x.spoil()
-		return
-	}
-	solid := max(x.solid, h.high)
-	*h = hydration{}
-	x.solid, x.first = solid, max(x.first, cut)
-	jumped := x.chain.Jump(cut, x)
-	invariant.That(jumped, "a hydration's cut is not below the floor that stood still")
+	x.hydration.Copy(leafIndex{x}, hydration.Run{
+		Leaf: int(first / leafBlocks), At: block.Count(first % leafBlocks), Count: block.Count(d.count), Of: leafBlocks,
+		Cut: d.prev, MaxLSN: d.lsn,
+	})
 }
 
 // hydrateLocked takes in a HYDRATE record.
 func (g *Segment) hydrateLocked(d *descriptor) {
+	x := &g.mu.index
 	if d.flags&flagBegin != 0 {
-		g.mu.index.begin(d.lsn, d.count)
+		x.hydration.Begin(leafIndex{x}, d.lsn, d.count)
 		return
 	}
-	if x := &g.mu.index; d.lsn < x.chain.Floor() {
-		x.spoil() // damage: it was checked when it was logged
-		return
-	}
-	g.mu.index.install(d.lsn, d.count)
+	x.hydration.End(leafIndex{x}, d.lsn, d.count)
 }

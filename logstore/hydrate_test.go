@@ -4,11 +4,17 @@ import (
 	"fmt"
 	"math/rand/v2"
 	"slices"
+	"sync"
+	"syscall"
 	"testing"
+	"time"
 
 	"github.com/sextantdisk/sextant/internal/block"
+	"github.com/sextantdisk/sextant/internal/clock"
 	"github.com/sextantdisk/sextant/internal/vfs"
+	"github.com/sextantdisk/sextant/internal/vfs/faultfs"
 	"github.com/sextantdisk/sextant/internal/vfs/memfs"
+	"github.com/sextantdisk/sextant/logstore/hydration"
 )
 
 // hydrationBlocks is what the tests of hydration write to: some leaves.
@@ -299,6 +305,47 @@ func TestR22HydrationSurvivesEachCrash(t *testing.T) {
 	}
 }
 
+// R22: what a segment settles while a hydration's first record is on its way to the
+// disk is not there for who replays the log, and would not be copied: the floor
+// stands still from where the record was made on.
+func TestR22NothingSettlesWhileAHydrationBegins(t *testing.T) {
+	disk := newDisk()
+	faults := faultfs.Wrap(disk)
+	s := open(t, faults, small())
+	g, donor := create(t, s, 1), create(t, open(t, newDisk(), small()), 1)
+	prev := block.LSN(0)
+	for i := range 6 {
+		rec := write(lsn(1, block.Seq(i+1)), prev, block.Index(i*leafBlocks/2), 3)
+		put(t, g, rec)
+		put(t, donor, rec)
+		prev = rec.LSN
+	}
+	must(t, donor.SetFloor(donor.SCL()))
+	gate, begun := make(chan struct{}), make(chan error, 1)
+	release := sync.OnceFunc(func() { close(gate) })
+	t.Cleanup(release)
+	before := faults.Calls(faultfs.Sync)
+	faults.Add(faultfs.Rule{Ops: faultfs.Sync, Stall: gate, Times: 1})
+	go func() { begun <- g.BeginHydration() }()
+	for faults.Calls(faultfs.Sync) == before {
+		<-clock.Real().After(time.Millisecond)
+	}
+	must(t, g.SetFloor(g.SCL()))
+	release()
+	must(t, <-begun)
+	hydrate(t, g, donor, 1000, func() {})
+	sameDigests(t, g, donor)
+	sameDigests(t, segment(t, open(t, crash(disk), small()), 1), donor)
+	// One that could not be begun holds nothing back.
+	faults.Add(faultfs.Rule{Ops: faultfs.Write, Err: syscall.EIO})
+	if err := g.BeginHydration(); err == nil {
+		t.Fatal("it has begun without a record")
+	}
+	if g.Hydration().On || g.mu.index.hydration.Still() {
+		t.Fatal("the floor stands still for ever")
+	}
+}
+
 // Cleaning moves what was copied, also half-way.
 func TestR22CopiesAreCleaned(t *testing.T) {
 	donor := donorOf(t, 3, 120)
@@ -399,11 +446,11 @@ func TestI4DigestsDiffer(t *testing.T) {
 // A checkpoint of format 1 ends each segment with its slots, and knows of no
 // hydration.
 func TestCheckpointFormat1IsRead(t *testing.T) {
-	s := &segmentState{idx: 1, id: segID(1), config: []byte("c"), slots: make([]savedSlot, 2), since: 3, first: 4, solid: 5}
+	s := &segmentState{idx: 1, id: segID(1), config: []byte("c"), slots: make([]savedSlot, 2), since: 3, hydration: hydration.State{First: 4, Solid: 5}}
 	p := encodeState(nil, []*segmentState{s})
 	_, segs, err := decodeState(p[:len(p)-25], 1)
 	must(t, err)
-	if g := segs[0]; g.id != s.id || len(g.slots) != 2 || g.since != 0 || g.solid != 0 || g.hydration.on {
+	if g := segs[0]; g.id != s.id || len(g.slots) != 2 || g.since != 0 || g.hydration.Solid != 0 || g.hydration.On {
 		t.Fatalf("read %+v", g)
 	}
 	_, _, err = decodeState(p, 1)

@@ -6,6 +6,7 @@ import (
 	"github.com/sextantdisk/sextant/internal/block"
 	"github.com/sextantdisk/sextant/internal/invariant"
 	"github.com/sextantdisk/sextant/logstore/chain"
+	"github.com/sextantdisk/sextant/logstore/hydration"
 )
 
 // index is where the blocks of one segment are: the chain of its records
@@ -23,11 +24,8 @@ type index struct {
 	// one was annulled. It is replaced, never changed, so that a scan can
 	// keep what it was given. One entry for each takeover.
 	opens []opening
-	// hydration is under way, or not on.
-	hydration hydration
-	// first is where the log begins to tell: what came before was hydrated.
-	// solid is what reads must be at or above, for the same reason.
-	first, solid block.LSN
+	// hydration is under way, or not on, or over.
+	hydration hydration.State
 	// accounts count what the index points to.
 	accounts accounts
 }

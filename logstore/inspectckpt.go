@@ -171,7 +171,7 @@ func decide(all []slotInfo, parts []logPart) (told []CheckpointInfo) {
 		case used:
 			c.Why = "a newer one is whole"
 		case !newest && !tailWhole(parts, c.manifest.at):
-			c.Why = "log files behind it are gone, which only the newer one can do without"
+			c.Why = "log files behind it are gone, which only the newer one can do without; it counts only if the log alone is damaged"
 		default:
 			c.Used, used, c.Why = true, true, "it is the newest that is whole"
 		}

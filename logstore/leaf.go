@@ -20,8 +20,11 @@ type leaf struct {
 // written or have been zeroed or trimmed all together, as kind says.
 type slot struct {
 	leaf *leaf
-	// maxLSN is the highest LSN that was settled in this range, tombstones
-	// included (rules R18, R21).
+	// maxLSN is the LSN that was settled last in this range, tombstones
+	// included (rules R18, R21): what is here has all versions up to there. What
+	// settles ascends, but for a segment whose leaves were taken over as of
+	// several cuts: there the chain goes on from the lowest, and makes some
+	// blocks older again for a while.
 	maxLSN block.LSN
 	// saved is where a checkpoint has the leaf, as it was before it became
 	// dirty.
@@ -41,6 +44,14 @@ func (s *slot) thawed() *leaf {
 		s.leaf, s.frozen = &c, false
 	}
 	return s.leaf
+}
+
+// settled notes that a version of this range was settled; 0 is that of a copied
+// leaf, whose LSN is told when all of it is there.
+func (s *slot) settled(lsn block.LSN) {
+	if lsn > s.maxLSN || lsn != 0 && !mutant.On(mutant.LeafStaysNew) {
+		s.maxLSN = lsn
+	}
 }
 
 // base is the settled part of a segment's index: for each block the newest
@@ -127,7 +138,7 @@ func (t *base) set(b block.Index, l location, sum block.Sum, lsn block.LSN) {
 		s.leaf = newLeaf(s.kind)
 		s.kind = RunHole
 	}
-	s.maxLSN = max(s.maxLSN, lsn)
+	s.settled(lsn)
 	changed := t.change(s)
 	at := &changed.locs[b%leafBlocks]
 	if at.flags != locData {
@@ -173,7 +184,7 @@ func (t *base) wipe(first block.Index, n block.Count, flags uint16, lsn block.LS
 		i := int(at / leafBlocks)
 		next := min(end, uint64(i+1)*leafBlocks)
 		s := t.slot(i)
-		s.maxLSN = max(s.maxLSN, lsn)
+		s.settled(lsn)
 		if next-at == leafBlocks {
 			s.leaf.references(t.lose)
 			t.drop(s)

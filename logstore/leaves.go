@@ -57,11 +57,11 @@ func (t *base) maxLSN(i int) block.LSN {
 // givesLocked tells whether the settled part is whole, as of the floor.
 func (g *Segment) givesLocked() error {
 	x := &g.mu.index
-	switch {
-	case g.dropped.Load():
+	if g.dropped.Load() {
 		return block.Errorf(block.NotFound, "segment %v was dropped", g.id)
-	case x.hydration.on || x.chain.Floor() < x.solid:
-		return block.Errorf(block.Unavailable, "segment %v takes over leaves from its peers itself and has none to give", g.id)
+	}
+	if err := x.hydration.Gives(x.chain.Floor()); err != nil {
+		return block.Wrap(block.KindOf(err), err, "segment %v", g.id)
 	}
 	return nil
 }

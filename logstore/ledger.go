@@ -35,7 +35,7 @@ func (a *accounts) add(l location, n int) bool {
 		return true
 	}
 	if a.last == nil || a.last.header.seq != l.file {
-		f := a.ledger.files.Load().bySeq[l.file]
+		f := a.ledger.files.Load().find(l.file)
 		if f == nil {
 			return false
 		}

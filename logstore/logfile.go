@@ -5,6 +5,7 @@ import (
 	"io"
 	"math"
 	"path"
+	"slices"
 	"sync"
 	"sync/atomic"
 	"time"
@@ -27,7 +28,7 @@ type logFile struct {
 	past   direct   // past it
 	refs   atomic.Int32
 	// claims keep who appends and who zero-writes ahead apart.
-	claims claims
+	claims *claims
 	// end is the page behind the last batch that is durable and applied.
 	end atomic.Uint32
 	// live counts the references of the indexes to blocks of the file; see
@@ -104,7 +105,7 @@ func (d *direct) close() error {
 }
 
 func newLogFile(fs vfs.FS, dir, name string, h fileHeader, reader vfs.File) *logFile {
-	f := &logFile{name: name, header: h, reader: reader}
+	f := &logFile{name: name, header: h, reader: reader, claims: &claims{}}
 	f.past.open = func() (vfs.File, error) { return fs.OpenFile(path.Join(dir, name), vfs.ReadOnly|vfs.Direct) }
 	f.refs.Store(1)
 	f.stuck.Store(-1)
@@ -305,28 +306,40 @@ func readHeader(r vfs.File, name string) (h fileHeader, bad int, err error) {
 	return h, bad, nil
 }
 
-// fileTable is the set of log files; a new one is made for each change.
+// fileTable is the set of log files, ascending by number; a new one is made for
+// each change. That copies 12 bytes for each file: a disk of some TiB has ten
+// thousand of them, and who enqueues waits meanwhile.
 type fileTable struct {
-	bySeq map[fileSeq]*logFile
-	all   []*logFile // in the order of the log
+	all  []*logFile
+	seqs []fileSeq // of all: to search in without looking at the files
+}
+
+// find is the file of that number, or nil.
+func (t *fileTable) find(seq fileSeq) *logFile {
+	if i, ok := slices.BinarySearch(t.seqs, seq); ok {
+		return t.all[i]
+	}
+	return nil
 }
 
 func (t *fileTable) with(f *logFile) *fileTable {
-	n := &fileTable{bySeq: make(map[fileSeq]*logFile, len(t.all)+1)}
-	n.all = append(append(n.all, t.all...), f)
-	for _, f := range n.all {
-		n.bySeq[f.header.seq] = f
-	}
-	return n
+	i, _ := slices.BinarySearch(t.seqs, f.header.seq)
+	return &fileTable{inserted(t.all, i, f), inserted(t.seqs, i, f.header.seq)}
 }
 
 func (t *fileTable) without(f *logFile) *fileTable {
-	n := &fileTable{bySeq: make(map[fileSeq]*logFile, len(t.all))}
-	for _, o := range t.all {
-		if o != f {
-			n.all = append(n.all, o)
-			n.bySeq[o.header.seq] = o
-		}
+	i, ok := slices.BinarySearch(t.seqs, f.header.seq)
+	if !ok {
+		return t
 	}
+	return &fileTable{slices.Concat(t.all[:i], t.all[i+1:]), slices.Concat(t.seqs[:i], t.seqs[i+1:])}
+}
+
+// inserted is a copy of all with one more at i.
+func inserted[T any](all []T, i int, one T) []T {
+	n := make([]T, len(all)+1)
+	copy(n, all[:i])
+	n[i] = one
+	copy(n[i+1:], all[i:])
 	return n
 }

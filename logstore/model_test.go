@@ -117,14 +117,21 @@ type author struct {
 	rng    *rand.Rand
 	tail   block.LSN
 	epoch  block.VolumeEpoch
-	held   []Record // made, not yet sent
-	old    []Record // sent
+	top    block.VolumeEpoch // the highest that any writer had: no two have one LSN
+	held   []Record          // made, not yet sent
+	old    []Record          // sent
 	floor  block.LSN
 	blocks int
 }
 
 func newAuthor(rng *rand.Rand, blocks int) *author {
-	return &author{rng: rng, epoch: 1, blocks: blocks}
+	return &author{rng: rng, epoch: 1, top: 1, blocks: blocks}
+}
+
+// newEpoch is of the next writer.
+func (a *author) newEpoch() block.VolumeEpoch {
+	a.top++
+	return a.top
 }
 
 // make appends a record to the chain.
@@ -154,7 +161,7 @@ func (a *author) make() Record {
 // next is one to four records to send together.
 func (a *author) next(scl block.LSN) []Record {
 	if a.rng.IntN(25) == 0 { // a takeover: the next writer builds on what it sees
-		a.epoch++
+		a.epoch = a.newEpoch()
 		a.tail = scl
 		a.held = slices.DeleteFunc(a.held, func(Record) bool { return a.rng.IntN(2) == 0 })
 	}

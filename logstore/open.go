@@ -52,7 +52,7 @@ func newStore(fsys vfs.FS, dir string, disk block.DiskID, cfg Config, lock inter
 	}
 	s.ledger.files = &s.files
 	s.stalls.base = cfg.Clock.Now()
-	s.files.Store(&fileTable{bySeq: map[fileSeq]*logFile{}})
+	s.files.Store(&fileTable{})
 	s.brakes.won = newBell()
 	s.keeper = keeper{store: s, wake: newBell()}
 	s.filler = filler{store: s, wake: newBell()}
@@ -76,16 +76,22 @@ func (s *Store) recover() error {
 	r := newReplay(s)
 	if err = s.replay(parts, names, r); err != nil {
 		closeParts(slices.DeleteFunc(parts, func(p logPart) bool {
-			return p.file != nil && s.files.Load().bySeq[p.seq] != nil
+			return p.file != nil && s.files.Load().find(p.seq) != nil
 		}))
 		return err
 	}
 	r.settle()
-	r.missing(s.recount())
+	gone := s.recount()
+	r.missing(gone)
+	s.noteLost(gone)
 	s.filer.measure()
 	s.lastSeq, s.nextBatch = r.end.seq, r.end.batch+1
 	if s.cfg.ReadOnly {
 		return nil
+	}
+	s.mendHeaders(parts)
+	if err := s.removeLost(parts, r.from, gone); err != nil {
+		return err
 	}
 	if err := s.resumeCold(r.coldEnd); err != nil {
 		return err
@@ -93,17 +99,32 @@ func (s *Store) recover() error {
 	if err := s.finishFreeing(r.freed.files); err != nil {
 		return err
 	}
-	return s.resumeHot(r.end, len(parts) > 0)
+	if err := s.resumeHot(r.end, len(parts) > 0); err != nil {
+		return err
+	}
+	s.sealLast()
+	return nil
 }
 
 // replay brings the newest checkpoint back, and walks the logs behind it.
 func (s *Store) replay(parts []logPart, names []string, r *replay) error {
-	base, err := s.restoreNewest(parts)
+	base, left, err := s.restoreNewest(parts)
 	if err != nil {
 		return err
 	}
 	s.ckpt.number(names)
 	hot, cold := byKind(parts)
+	if base == nil {
+		done, holes, err := s.rebuilt(hot, cold, r)
+		if done || err != nil {
+			return err
+		}
+		if holes {
+			if base, err = s.restoreLeft(left); err != nil {
+				return err
+			}
+		}
+	}
 	var from positions
 	if base != nil {
 		r.base(base)
@@ -115,20 +136,17 @@ func (s *Store) replay(parts []logPart, names []string, r *replay) error {
 			return err
 		}
 	}
-	if base == nil {
-		if done, err := s.rebuilt(hot, cold, r); done || err != nil {
-			return err
-		}
-	}
 	w := s.walker(hot, from.hot, r)
-	if base != nil { // else a file that is gone is a hole in what is replayed
+	if base != nil && !base.holes { // else a file that is gone is a hole in what is replayed
 		w.freed = r.freed.files
 	}
 	if err := w.walk(); err != nil {
 		return err
 	}
 	c := s.walker(cold, from.cold, coldReplay{r})
-	c.freed = r.freed.files
+	if base == nil || !base.holes {
+		c.freed = r.freed.files
+	}
 	if err := c.walk(); err != nil {
 		return err
 	}
@@ -169,8 +187,8 @@ func (s *Store) resumeHot(end logEnd, some bool) error {
 }
 
 // parts lists the log files in order, with their headers, and puts the other
-// files in order. The last file of each head is synced: what is read of it must
-// not be lost by the next crash (trap T16). names are those of all files.
+// files in order. What the opening builds upon is synced: it must not be lost by
+// the next crash (trap T16). names are those of all files.
 func (s *Store) parts() (parts []logPart, names []string, err error) {
 	names, err = s.fs.List(s.dir)
 	if err != nil {
@@ -195,18 +213,44 @@ func (s *Store) parts() (parts []logPart, names []string, err error) {
 			return nil, nil, err
 		}
 	}
-	if err := s.syncLast(parts); err != nil {
+	if err := s.syncFound(parts); err != nil {
 		closeParts(parts)
 		return nil, nil, err
 	}
 	return parts, names, nil
 }
 
-// syncLast syncs the last file of each head.
-func (s *Store) syncLast(parts []logPart) error {
-	if s.cfg.ReadOnly {
+// syncFound makes durable what an opening builds upon: the last file of each
+// head, the manifests, the names. A daemon that was killed may have left what
+// the next power cut takes away.
+func (s *Store) syncFound(parts []logPart) error {
+	if s.cfg.ReadOnly || mutant.On(mutant.StartNotSynced) {
 		return nil
 	}
+	for slot := range s.ckpt.manifests {
+		if err := s.syncManifest(manifestName(slot)); err != nil {
+			return err
+		}
+	}
+	if err := s.syncLast(parts); err != nil {
+		return err
+	}
+	return diskError(s.fs.SyncDir(s.dir), "syncing", s.dir)
+}
+
+func (s *Store) syncManifest(name string) error {
+	f, err := s.fs.OpenFile(s.file(name), vfs.ReadOnly)
+	if errors.Is(err, fs.ErrNotExist) {
+		return nil
+	}
+	if err != nil {
+		return diskError(err, "opening", name)
+	}
+	defer func() { _ = f.Close() }() // it was only read
+	return diskError(f.SyncMeta(), "syncing", name)
+}
+
+func (s *Store) syncLast(parts []logPart) error {
 	done := make(map[fileKind]bool)
 	for _, p := range slices.Backward(parts) {
 		if p.file == nil || done[p.file.header.kind] {
@@ -300,7 +344,7 @@ func (s *Store) reopenHead(end logEnd) (head, error) {
 	end.file.claims.mu.taken = end.page
 	end.file.end.Store(uint32(end.page))
 	end.file.sealed.Store(false)
-	return head{file: end.file, writer: w, next: end.page, lastPage: end.lastPage, hs: headers{from: end.page}}, nil
+	return head{file: end.file, writer: w, next: end.page, lastPage: end.lastPage, hs: s.filer.headersFrom(end.page, end.file.header.pages)}, nil
 }
 
 // lengthen makes the head file as long as its header says, if it is not: an
@@ -324,9 +368,9 @@ func (s *Store) start() {
 	if s.cfg.ReadOnly {
 		return
 	}
-	tasks := []func(<-chan struct{}){s.keeper.run, s.filler.run, s.sealer.run}
+	tasks := []func(<-chan struct{}){s.keeper.run}
 	if !s.cfg.byHand {
-		tasks = append(tasks, s.cleaner.run, s.ckpt.run)
+		tasks = append(tasks, s.filler.run, s.cleaner.run, s.ckpt.run, s.sealer.run)
 	}
 	for _, run := range tasks {
 		s.tasks.Add(1)

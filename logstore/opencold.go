@@ -60,7 +60,7 @@ func (s *Store) resumeCold(end logEnd) (err error) {
 func (s *Store) finishFreeing(freed map[fileSeq]bool) error {
 	for seq := range freed {
 		s.freedNow(seq)
-		f := s.files.Load().bySeq[seq]
+		f := s.files.Load().find(seq)
 		if f == nil || f.live.Load() != 0 || !s.ckpt.covers(f) {
 			continue
 		}

@@ -15,7 +15,10 @@ func (o outline) file(*logFile, int) error { return nil }
 
 // damage is for the second walk to tell: only then it is known which files were
 // freed.
-func (o outline) damage(Damage) error { return nil }
+func (o outline) damage(Damage) error {
+	o.holes = true
+	return nil
+}
 
 func (o outline) batch(f *logFile, fr *frame, sc *scanner) error {
 	for _, rec := range fr.each() {

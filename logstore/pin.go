@@ -34,7 +34,7 @@ func (g *Segment) Pin(lsn block.LSN) (release func(), err error) {
 	defer g.mu.Unlock()
 	c := &g.mu.index.chain
 	switch {
-	case g.mu.index.hydration.on:
+	case g.mu.index.hydration.On:
 		return nil, block.Errorf(block.Unavailable, "segment %v takes over leaves from its peers: nothing can be pinned", g.id)
 	case lsn < g.mu.index.readable():
 		return nil, block.Errorf(block.Stale, "segment %v has settled its versions up to %v; %v cannot be pinned any more", g.id, g.mu.index.readable(), lsn)

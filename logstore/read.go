@@ -66,10 +66,10 @@ func (g *Segment) planLocked(files *fileTable, at block.LSN, first block.Index, 
 			dst.plan[k].n++
 			return true
 		}
-		file, ok := files.bySeq[f.loc.file]
-		if !ok { // made since files was loaded
+		file := files.find(f.loc.file)
+		if file == nil { // made since files was loaded
 			files = g.store.files.Load()
-			file = files.bySeq[f.loc.file]
+			file = files.find(f.loc.file)
 		}
 		if file == nil {
 			err = block.Wrap(block.Corrupt, Damage{Kind: DamageFile, File: logName(f.loc.file)}, "block %d is lost; another copy must be read", b)
@@ -99,12 +99,12 @@ func (g *Segment) readableLocked(at block.LSN, first block.Index, n block.Count)
 		return block.Errorf(block.NotFound, "segment %v was dropped", g.id)
 	case n == 0 || uint64(first)+uint64(n) > maxBlocks:
 		return block.Errorf(block.Invalid, "range of %d blocks from %d does not lie in a protection group", n, first)
-	case g.mu.index.hydration.on:
-		return block.Errorf(block.Unavailable, "segment %v takes over leaves from its peers and cannot be read as of %v", g.id, at)
-	case at < g.mu.index.solid:
-		return block.Errorf(block.Stale, "segment %v has taken over leaves as of %v; %v cannot be read any more", g.id, g.mu.index.solid, at)
 	}
-	if err := c.Readable(at); err != nil {
+	err := g.mu.index.hydration.Readable(at)
+	if err == nil {
+		err = c.Readable(at)
+	}
+	if err != nil {
 		return block.Wrap(block.KindOf(err), err, "segment %v", g.id)
 	}
 	return nil

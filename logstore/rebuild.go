@@ -34,6 +34,7 @@ type rebuild struct {
 	// damaged: so it is; damage is what was found first.
 	damaged bool
 	damage  Damage
+	holes   bool // the first walk has met damage, which may be what was freed
 	freed   freed
 	dropped map[segIndex]bool
 	segs    map[segIndex]*remade
@@ -53,38 +54,38 @@ type remade struct {
 	hydrated bool
 }
 
-// rebuilt brings the indexes up from the logs alone; false where they can be
-// replayed as they are, or are damaged. Error kinds: Unavailable.
-func (s *Store) rebuilt(hot, cold []logPart, r *replay) (bool, error) {
+// rebuilt brings the indexes up from the logs alone; not done where they can be
+// replayed as they are, or have holes. Error kinds: Unavailable.
+func (s *Store) rebuilt(hot, cold []logPart, r *replay) (done, holes bool, err error) {
 	if len(cold) == 0 && chained(hot, 0) {
-		return false, nil // nothing is gone
+		return false, false, nil // nothing is gone
 	}
 	b := &rebuild{store: s, freed: newFreed(), dropped: map[segIndex]bool{}, segs: map[segIndex]*remade{}}
 	if err := b.walk(hot, cold, func(cold bool) visitor { return outline{b, cold} }); err != nil {
-		return false, err
+		return false, false, err
 	}
 	if len(b.freed.files) == 0 {
-		return false, nil // moved, perhaps, but nothing is gone
+		return false, b.holes, nil // moved, perhaps, but nothing was freed
 	}
 	b.outlined(hot, cold)
 	if !b.damaged {
 		if err := b.walk(hot, cold, func(bool) visitor { return refill{b} }); err != nil {
-			return false, err
+			return false, false, err
 		}
 		b.filled()
 	}
 	if b.damaged {
 		s.cfg.Logger.Error("the index cannot be made from a damaged log; what follows the damage waits for peers", "dir", s.dir, "damage", b.damage.String())
-		return false, nil
+		return false, true, nil
 	}
 	for _, p := range append(slices.Clip(hot), cold...) {
 		if err := r.file(p.file, p.bad); err != nil {
-			return false, err
+			return false, false, err
 		}
 	}
 	b.hand(r)
 	s.cfg.Logger.Warn("index made from the log, without a checkpoint", "dir", s.dir, "segments", len(r.segs), "files", len(hot)+len(cold))
-	return true, nil
+	return true, false, nil
 }
 
 // walk visits the hot log, then the cold one.

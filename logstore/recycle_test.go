@@ -56,7 +56,7 @@ func TestReaderKeepsACleanedFile(t *testing.T) {
 	_, err := s.clean(f, nil)
 	must(t, err)
 	freeAll(t, s)
-	if s.files.Load().bySeq[f.header.seq] != nil {
+	if s.files.Load().find(f.header.seq) != nil {
 		t.Fatal("the file was not freed")
 	}
 	if n := s.Stats().Recycled; n != 0 {

@@ -24,20 +24,35 @@ type BadBlock struct {
 func (g *Segment) Bad() []BadBlock {
 	g.mu.Lock()
 	defer g.mu.Unlock()
-	var bad []BadBlock
-	x := &g.mu.index
-	for b, loc := range g.mu.bad {
-		x.resolve(x.chain.SCL(), b, 1, func(_ block.Index, f found) bool {
-			if f.loc == loc {
-				bad = append(bad, BadBlock{b, f.sum})
-			} else {
-				delete(g.mu.bad, b)
-			}
-			return true
-		})
+	bad := g.badLocked()
+	if len(bad) == 0 {
+		g.noteLostLocked() // there may be more of them than are remembered
+		bad = g.badLocked()
 	}
 	slices.SortFunc(bad, func(a, b BadBlock) int { return cmp.Compare(a.Block, b.Block) })
 	return bad
+}
+
+func (g *Segment) badLocked() (bad []BadBlock) {
+	for b, loc := range g.mu.bad {
+		if f := g.mu.index.newest(b); f.loc == loc {
+			bad = append(bad, BadBlock{b, f.sum})
+		} else {
+			delete(g.mu.bad, b)
+		}
+	}
+	return bad
+}
+
+// noteBadLocked remembers a damaged block, if there is room.
+func (g *Segment) noteBadLocked(b block.Index, loc location) {
+	if len(g.mu.bad) >= maxBad {
+		return
+	}
+	if g.mu.bad == nil {
+		g.mu.bad = make(map[block.Index]location)
+	}
+	g.mu.bad[b] = loc
 }
 
 // rotten notes damage at loc that a read found, and makes the error of it.
@@ -45,11 +60,8 @@ func (g *Segment) Bad() []BadBlock {
 func (g *Segment) rotten(d Damage, loc location) error {
 	g.mu.Lock()
 	known := g.mu.bad[d.Block] == loc
-	if !known && len(g.mu.bad) < maxBad {
-		if g.mu.bad == nil {
-			g.mu.bad = make(map[block.Index]location)
-		}
-		g.mu.bad[d.Block] = loc
+	if !known {
+		g.noteBadLocked(d.Block, loc)
 	}
 	g.mu.Unlock()
 	if !known {

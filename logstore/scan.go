@@ -79,13 +79,11 @@ func (g *Segment) scanView(after, upTo block.LSN) (*scanView, error) {
 	g.mu.RLock()
 	defer g.mu.RUnlock()
 	x := &g.mu.index
-	switch scl := x.chain.SCL(); {
-	case upTo > scl:
+	if scl := x.chain.SCL(); upTo > scl {
 		return nil, block.Errorf(block.Behind, "segment %v is complete up to %v, not up to %v", g.id, scl, upTo)
-	case x.hydration.on:
-		return nil, block.Errorf(block.Unavailable, "segment %v takes over leaves from its peers itself and gives no records", g.id)
-	case after < x.first:
-		return nil, block.Errorf(block.NotFound, "segment %v was hydrated as of %v and has no records of before", g.id, x.first)
+	}
+	if err := x.hydration.Tells(after); err != nil {
+		return nil, block.Wrap(block.KindOf(err), err, "segment %v", g.id)
 	}
 	return &scanView{floor: x.chain.Floor(), opens: x.opens, files: g.store.files.Load()}, nil
 }
@@ -348,7 +346,7 @@ func (g *Segment) movedFrom(r *recordRef, i int) (l location, f *logFile) {
 	if l.flags != locData || l == dataAt(r.file.header.seq, r.payload+pageNo(i)) {
 		return l, nil
 	}
-	return l, g.store.files.Load().bySeq[l.file]
+	return l, g.store.files.Load().find(l.file)
 }
 
 func readPinned(f *logFile, p []byte, at pageNo) error {

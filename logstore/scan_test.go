@@ -104,8 +104,7 @@ func TestScanErrors(t *testing.T) {
 	must(t, g.SetFloor(lsn(1, 60)))
 	table := s.files.Load()
 	second := table.all[1]
-	fewer := &fileTable{bySeq: table.bySeq, all: slices.DeleteFunc(slices.Clone(table.all), func(f *logFile) bool { return f == second })}
-	s.files.Store(fewer)
+	s.files.Store(table.without(second))
 	sp, _ := second.span(g.idx)
 	wantKind(t, g.Scan(0, lsn(1, 60), block.GiB, fn), block.NotFound)
 	wantKind(t, g.Scan(sp.min-1, sp.max, block.GiB, fn), block.NotFound)

@@ -73,7 +73,7 @@ func (g *Segment) nextOf(after, upTo block.LSN) (*hotRecord, error) {
 			r.pieces[k].n++
 			continue
 		}
-		f := files.bySeq[loc.file]
+		f := files.find(loc.file)
 		if f == nil || !f.pin() {
 			r.release()
 			return nil, block.Wrap(block.Corrupt, Damage{Kind: DamageFile, File: logName(loc.file)}, "record %v is lost; another copy must be asked", e.LSN)

@@ -118,6 +118,7 @@ func (t *scrub) lost(sc *scanner) {
 	d.Length = (next - t.at).bytes()
 	if t.s.broken(t.f, t.at) {
 		t.s.found(d)
+		t.s.cleaner.wake.ring()
 	}
 	t.found++
 	t.at = next
@@ -188,8 +189,8 @@ func (s *Store) broken(f *logFile, at pageNo) bool {
 }
 
 // BrokenBatches counts the batches whose headers scrubs have found damaged, in
-// files that are still there. What they hold is known in memory as long as
-// the store is open; it is lost when it is opened anew.
+// files that are still there: until the cleaner has emptied those, which it does
+// before all others.
 func (s *Store) BrokenBatches() (n int) {
 	for _, f := range s.files.Load().all {
 		f.mu.RLock()

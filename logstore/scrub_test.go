@@ -105,3 +105,49 @@ func TestS1ScrubMeetsUnreadableSectors(t *testing.T) {
 		t.Errorf("bad blocks %v, damage %v, %d broken batches", bad, s.Damage(), s.BrokenBatches())
 	}
 }
+
+// S1: a store that was opened anew has its files in the order in which they are
+// read, also where those of its two logs lie between each other: none is passed
+// over.
+func TestS1ScrubReadsBothLogsOfAReopenedStore(t *testing.T) {
+	fs := newDisk()
+	s := open(t, fs, small())
+	g := create(t, s, 1)
+	for range 3 { // hot files, then a cold one, and so on
+		chainOf(t, g, 30)
+		must(t, g.SetFloor(g.SCL()))
+		f := s.files.Load().all[0]
+		for f.header.kind != fileHot || f.live.Load() == 0 {
+			f = s.files.Load().find(f.header.seq + 1)
+		}
+		_, err := s.clean(f, nil)
+		must(t, err)
+		must(t, s.rollCold())
+	}
+	chainOf(t, g, 30)
+	must(t, s.mark())
+	must(t, s.Close())
+	s = open(t, fs, small())
+	g = segment(t, s, 1)
+	seen := map[fileKind]int{}
+	for _, f := range s.files.Load().all {
+		seen[f.header.kind]++
+	}
+	if seen[fileHot] < 6 || seen[fileCold] < 3 {
+		t.Fatalf("%v files: the test proves little", seen)
+	}
+	if last := s.ScrubEnd(); last != uint32(s.filer.newest()) {
+		t.Fatalf("a scrub ends with file %d of %d", last, s.filer.newest())
+	}
+	damaged := 0
+	for b := range block.Index(120) { // the newest block of each file
+		l := g.newest(b + 1).loc
+		if f := s.files.Load().find(l.file); f != nil && len(g.Bad()) == 0 && b%10 == 0 {
+			rot(t, fs, f.name, pageNo(l.page).bytes()+99)
+			damaged++
+		}
+	}
+	if _, sum := scrubAll(t, s, 64*block.KiB); sum.Found != damaged || damaged < 10 {
+		t.Fatalf("%d of %d damaged blocks were found", sum.Found, damaged)
+	}
+}

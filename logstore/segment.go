@@ -47,6 +47,8 @@ type Segment struct {
 		// bad are blocks found damaged, and where they lay then; at most
 		// maxBad. The index may have moved on: see Bad.
 		bad map[block.Index]location
+		// gone are log files that were lost, as long as blocks lie there.
+		gone map[fileSeq]bool
 	}
 }
 
@@ -61,7 +63,8 @@ type Segment struct {
 // was lost holds the SCL down. (That a later record is complete is no proof: a
 // higher one may have arrived before it, out of order, and been lost. That the
 // head is reached is not enough: a branch that was annulled is complete again
-// when the one that annulled it lost its beginning.)
+// when the one that annulled it lost its beginning.) One that says that the segment
+// is known to be complete again is such a STATUS, too: with what it had then.
 type health struct {
 	// declared: a STATUS says that the segment was found damaged.
 	declared bool
@@ -78,11 +81,13 @@ func (h *health) damage() { h.suspect, h.proof = true, false }
 // status takes in what a STATUS says.
 func (h *health) status(flags uint8, head block.LSN) {
 	switch {
-	case flags&flagCleared != 0:
-		*h = health{}
+	case flags&flagCleared != 0: // of what was lost by then; it may have been what is lost now
+		h.declared = false
 	case flags&flagDamaged != 0:
 		h.declared = true
-	case h.suspect && !h.proof:
+		return
+	}
+	if h.suspect && !h.proof {
 		h.proof, h.proofHead = true, head
 	}
 }
@@ -117,7 +122,7 @@ func (g *Segment) State() State {
 		SCL: x.chain.SCL(), Floor: x.chain.Floor(), Head: x.chain.Head(),
 		Promised: g.mu.promised, Config: g.mu.config,
 		Damaged: g.mu.health.declared, BadBlocks: len(g.mu.bad),
-		Hydrating: x.hydration.on, Readable: x.readable(),
+		Hydrating: x.hydration.On, Readable: x.readable(),
 		Bytes:   block.ByteCount(x.base.data+x.hot.data) * block.Size,
 		Pending: x.chain.Pending(), Annulled: x.chain.Annulled(),
 	}
@@ -137,7 +142,7 @@ func (g *Segment) SetFloor(lsn block.LSN) error {
 
 func (g *Segment) setFloorLocked(lsn block.LSN) error {
 	c := &g.mu.index.chain
-	if g.mu.index.hydration.on {
+	if g.mu.index.hydration.Still() {
 		return nil // what settles now would go over what was copied
 	}
 	before := len(c.Path())

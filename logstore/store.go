@@ -49,8 +49,9 @@ type Store struct {
 	head      head
 	lastSeq   fileSeq // number of the newest hot file
 	nextBatch batchSeq
-	waiting   time.Time  // since when records with payload wait for space; zero: none do
-	stale     []*Segment // with news that no SYNCMARK batch has told
+	waiting   time.Time   // since when records with payload wait for space; zero: none do
+	waiters   []chan word // who was told at the end of the last batch
+	stale     []*Segment  // with news that no SYNCMARK batch has told
 
 	mu struct {
 		sync.Mutex
@@ -305,7 +306,10 @@ func (g *Segment) ClearDamage() error {
 }
 
 // Close writes a last SYNCMARK, lets those who wait finish, and gives all
-// files back when the reads in progress are done. It may be called again.
+// files back when the reads in progress are done. It may be called again. A disk
+// that does not answer is waited for no longer than DeadFlush. Then the log ends,
+// and a goroutine is left that gives files and lock back when the disk answers.
+// Error kind: Unavailable.
 func (s *Store) Close() error {
 	s.mu.Lock()
 	closing := s.mu.closing
@@ -314,12 +318,28 @@ func (s *Store) Close() error {
 	if closing {
 		return nil
 	}
+	closed := make(chan error, 1)
+	go func() { closed <- s.end() }()
+	late := s.cfg.Clock.NewTimer(DeadFlush)
+	defer late.Stop()
+	select {
+	case err := <-closed:
+		return err
+	case <-late.C():
+		s.fail(block.Errorf(block.Unavailable, "the disk has not answered for %v while the log was closed", DeadFlush))
+		return s.Failed()
+	}
+}
+
+// end joins all tasks and gives everything back.
+func (s *Store) end() error {
 	close(s.stop)
 	s.tasks.Wait()
 	if s.keeper.open.Load() {
 		_ = s.mark() // without it the last batch lacks its proof, nothing else
 	}
 	s.quiesce()
+	s.sealer.leave()
 	return s.release()
 }
 

@@ -30,8 +30,8 @@ type move struct {
 }
 
 // surveyFile reads the headers of the batches of a log file and asks the indexes what of it
-// counts. Parts that cannot be decoded are passed over: what lies in them stays
-// where it is. Error kinds: Unavailable, Closed.
+// counts. Of parts that cannot be decoded they know it, too (salvage). Error
+// kinds: Unavailable, Closed.
 func (s *Store) surveyFile(f *logFile) (*survey, error) {
 	if !f.pin() {
 		return nil, f.goneError()
@@ -44,6 +44,7 @@ func (s *Store) surveyFile(f *logFile) (*survey, error) {
 	end := pageNo(f.end.Load())
 	sc := newScanner(f, f.source(bigWindow*pageSize, true), end)
 	defer sc.close()
+	var lost []gap
 	for at := pageNo(headerCopies); at < end; {
 		st, err := sc.decode(at)
 		if err != nil {
@@ -55,11 +56,16 @@ func (s *Store) surveyFile(f *logFile) (*survey, error) {
 			continue
 		}
 		next, ok, err := s.beyond(f, sc, at)
-		if err != nil || !ok {
-			return v, err
+		if err != nil {
+			return nil, err
 		}
+		if !ok {
+			next = end
+		}
+		lost = append(lost, gap{at, next})
 		at = next
 	}
+	s.salvage(v, f, lost)
 	return v, nil
 }
 

@@ -1,6 +1,7 @@
 package logstore
 
 import (
+	"runtime"
 	"unsafe"
 
 	"github.com/sextantdisk/sextant/internal/block"
@@ -27,7 +28,7 @@ type Ticket struct {
 	// another leader, and gets a value when t is done or should lead.
 	done bool
 	err  error
-	wake chan struct{}
+	wake chan word
 }
 
 // step is some records of one segment, or one record of the store's own.
@@ -180,7 +181,9 @@ func (s *Store) closedLocked(t *Ticket) error {
 // and flush for others meanwhile: whoever waits first leads, writes what is
 // queued and flushes it on its own goroutine, and hands over to the next one
 // who waits when its own ticket is done. So one writer alone costs no
-// hand-over, and many share a flush.
+// hand-over, and many share a flush. Who leads again right after a batch of many
+// lets those go first whom that has woken: else it would flush its one record
+// alone, and they, who come a moment later, would wait for that.
 //
 // After an error nothing is known of t: it may be there after the next Open,
 // or a part of it. Error kinds: Invalid, NoSpace (the store goes on),
@@ -191,7 +194,11 @@ func (t *Ticket) Wait() error {
 	for !t.done {
 		if !s.mu.leading {
 			s.mu.leading = true
+			yield := len(s.waiters) > 1
 			s.mu.Unlock()
+			if yield {
+				runtime.Gosched() // what they write next goes along
+			}
 			s.lead()
 			s.mu.Lock()
 			s.mu.leading = false
@@ -201,34 +208,50 @@ func (t *Ticket) Wait() error {
 			continue
 		}
 		if t.wake == nil {
-			t.wake = make(chan struct{}, 1)
+			t.wake = make(chan word, 1)
 		}
 		s.mu.Unlock()
-		<-t.wake
+		if <-t.wake == wordDone {
+			return t.err
+		}
 		s.mu.Lock()
 	}
 	s.mu.Unlock()
 	return t.err
 }
 
-// finishLocked ends a ticket.
-func (s *Store) finishLocked(t *Ticket, err error) {
-	if t.done {
-		return
-	}
-	s.mu.queued -= t.bytes
-	t.done, t.err = true, err
-	t.nudge()
-}
+// word is what who waits for a ticket is told.
+type word uint8
 
-// nudge wakes who waits for t; it looks for itself why.
-func (t *Ticket) nudge() {
-	if t.wake == nil {
+const (
+	wordLook word = iota // perhaps to lead
+	wordDone             // the ticket is done
+)
+
+// inform wakes who waits at c, if somebody does. A word that was not taken yet
+// stays: after it the waiter looks for itself.
+func inform(c chan word, w word) {
+	if c == nil {
 		return
 	}
 	select {
-	case t.wake <- struct{}{}:
-	default: // it has not yet seen the last one
+	case c <- w:
+	default:
+	}
+}
+
+// endLocked ends a ticket that has not ended; whoever waits at the channel that
+// it gives is to be told.
+func (s *Store) endLocked(t *Ticket, err error) chan word {
+	s.mu.queued -= t.bytes
+	t.done, t.err = true, err
+	return t.wake
+}
+
+// finishLocked ends a ticket.
+func (s *Store) finishLocked(t *Ticket, err error) {
+	if !t.done {
+		inform(s.endLocked(t, err), wordDone)
 	}
 }
 
@@ -238,7 +261,7 @@ func (s *Store) promoteLocked() {
 	for _, tickets := range [][]*Ticket{s.backlog, s.mu.queue} {
 		for _, t := range tickets {
 			if !t.done && t.wake != nil {
-				t.nudge()
+				inform(t.wake, wordLook)
 				return
 			}
 		}

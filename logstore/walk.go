@@ -182,8 +182,8 @@ func (w *walker) one(i int, midway bool) error {
 			continue
 		}
 		e := ending{sealed: sealed, begun: st != frameNone}
-		e.atEnd = sealed && (!known || w.end.page == limit)
-		more, err := w.finish(p, sc, e, limit)
+		e.atEnd = known && w.end.page == limit
+		more, err := w.finish(p, sc, e, limit, known)
 		if err != nil || !more {
 			return err
 		}
@@ -277,13 +277,15 @@ func (w *walker) let(f *logFile, sc *scanner) error {
 	return w.v.batch(f, &w.held, sc)
 }
 
-// finish acts on the verdict; more says that the file goes on.
-func (w *walker) finish(p *logPart, sc *scanner, e ending, limit pageNo) (more bool, err error) {
+// finish acts on the verdict; more says that the file goes on. Where a successor
+// cannot say where the file ended, it ended behind its last frame.
+func (w *walker) finish(p *logPart, sc *scanner, e ending, limit pageNo, known bool) (more bool, err error) {
 	at, resume := w.end.page, pageNo(0)
 	if !e.atEnd {
 		if resume, e.later, err = sc.later(at, w.end.batch); err != nil {
 			return false, err
 		}
+		e.atEnd = e.sealed && !known && !e.later
 	}
 	e.whole = true
 	if w.holding && !e.later && !e.begun {

@@ -25,7 +25,24 @@ func (c *Client) ReplaceSegment(ctx context.Context, r ReplaceRequest) (PGConfig
 	}))
 }
 
-// MarkHydrated tells that the new segment of a change has all that was
+// ReduceGroup begins to give up the copies of a group in a zone that is lost for
+// long, so that fewer of the others are a write quorum (R29): 3 of 4 copies instead
+// of all four that are left of six. The volume's gateway brings it to its end. A
+// group that is so, or about to be, stays as it is. Error kinds: those of
+// ReplaceSegment, but that nothing is placed; NotFound: also when it has no copy
+// in that zone; Invalid: nothing would be gained.
+func (c *Client) ReduceGroup(ctx context.Context, volume string, pg block.PGIndex, zone block.Zone) (PGConfig, error) {
+	return onlyPG(call(ctx, c, pb.MetadataClient.ReduceGroup, &pb.ReduceGroupRequest{Volume: volume, Pg: uint32(pg), Zone: string(zone)}))
+}
+
+// RestoreGroup begins to take the copies back that a group goes on without: they
+// count again when they have caught up (R29). A group that is whole, or about to
+// be, stays as it is. Error kinds: those of ReduceGroup.
+func (c *Client) RestoreGroup(ctx context.Context, volume string, pg block.PGIndex) (PGConfig, error) {
+	return onlyPG(call(ctx, c, pb.MetadataClient.RestoreGroup, &pb.RestoreGroupRequest{Volume: volume, Pg: uint32(pg)}))
+}
+
+// MarkHydrated tells that the new segments of a change have all that was
 // acknowledged before (R25). It is the owner's call, as FinishChange is. Error
 // kinds: NotFound: also when no change is under way; Fenced; Stale;
 // Unavailable: the volume is being opened.
@@ -34,13 +51,14 @@ func (c *Client) MarkHydrated(ctx context.Context, r ChangeRef) (PGConfig, error
 }
 
 // FinishChange leaves the new set alone in force, for which the owner has the
-// proof (R26). Error kinds: those of MarkHydrated; Behind: the new segment is
+// proof (R26). Error kinds: those of MarkHydrated; Behind: a new segment is
 // not marked hydrated.
 func (c *Client) FinishChange(ctx context.Context, r ChangeRef) (PGConfig, error) {
 	return onlyPG(call(ctx, c, pb.MetadataClient.FinishChange, changeRefToPB(r)))
 }
 
-// CancelChange goes back to the old set; the new segment is dropped. Anybody
+// CancelChange goes back to the old set; a segment that was to take another's
+// place is dropped, those of a zone are out again (R29). Anybody
 // may call it. Error kinds: NotFound: also when no change is under way; Stale;
 // Unavailable: the volume is being opened.
 func (c *Client) CancelChange(ctx context.Context, r ChangeRef) (PGConfig, error) {

@@ -46,6 +46,8 @@ type VolumeStatus struct {
 	Counters       map[string]uint64
 	Changes        []PGChange // the first of them
 	ChangesTotal   int
+	Reduced        []ReducedPG // the first of those that go on without a zone (R29)
+	ReducedTotal   int
 }
 
 // Damage is a segment of which its node says that blocks are damaged.

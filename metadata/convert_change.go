@@ -22,13 +22,23 @@ func changeToPB(c PGChange) *pb.PGChange {
 	return &pb.PGChange{
 		Pg: uint32(c.PG), Leaving: IDToPB(c.Leaving), LeavingNode: string(c.LeavingNode),
 		Joining: IDToPB(c.Joining), JoiningNode: string(c.JoiningNode), Hydrated: c.Hydrated,
+		Zone: string(c.Zone), Back: c.Back,
 	}
+}
+
+func reducedToPB(r ReducedPG) *pb.ReducedPG {
+	return &pb.ReducedPG{Pg: uint32(r.PG), Zone: string(r.Zone), Copies: uint32(r.Copies)}
+}
+
+func reducedFromPB(p *pb.ReducedPG) ReducedPG {
+	return ReducedPG{PG: block.PGIndex(p.GetPg()), Zone: block.Zone(p.GetZone()), Copies: int(p.GetCopies())}
 }
 
 func changeFromPB(p *pb.PGChange) (c PGChange, err error) {
 	c = PGChange{
 		PG: block.PGIndex(p.GetPg()), LeavingNode: block.NodeID(p.GetLeavingNode()),
 		JoiningNode: block.NodeID(p.GetJoiningNode()), Hydrated: p.GetHydrated(),
+		Zone: block.Zone(p.GetZone()), Back: p.GetBack(),
 	}
 	if c.Leaving, err = IDFromPB[block.SegmentID]("segment", p.GetLeaving()); err != nil {
 		return c, err

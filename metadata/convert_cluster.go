@@ -75,6 +75,7 @@ func volumeStatusToPB(v VolumeStatus) *pb.VolumeStatus {
 		Volume: VolumeToPB(v.Volume), Unhealthy: mapped(v.Unhealthy, HealthToPB),
 		UnhealthyTotal: uint32(v.UnhealthyTotal), Counters: v.Counters,
 		Changes: mapped(v.Changes, changeToPB), ChangesTotal: uint32(v.ChangesTotal),
+		Reduced: mapped(v.Reduced, reducedToPB), ReducedTotal: uint32(v.ReducedTotal),
 	}
 }
 
@@ -83,6 +84,7 @@ func volumeStatusFromPB(p *pb.VolumeStatus) (v VolumeStatus, err error) {
 		return v, err
 	}
 	v.UnhealthyTotal, v.Counters, v.ChangesTotal = int(p.GetUnhealthyTotal()), p.GetCounters(), int(p.GetChangesTotal())
+	v.Reduced, v.ReducedTotal = mapped(p.GetReduced(), reducedFromPB), int(p.GetReducedTotal())
 	if v.Changes, err = tried(p.GetChanges(), changeFromPB); err != nil {
 		return v, err
 	}

@@ -63,7 +63,10 @@ func HeartbeatFromPB(p *pb.HeartbeatRequest) (h Heartbeat, err error) {
 }
 
 func reportToPB(r SegmentReport) *pb.SegmentReport {
-	return &pb.SegmentReport{Ref: segmentRefToPB(r.SegmentRef), State: r.State, Lag: uint64(r.Lag), Damaged: r.Damaged}
+	return &pb.SegmentReport{
+		Ref: segmentRefToPB(r.SegmentRef), State: r.State, Lag: uint64(r.Lag), Damaged: r.Damaged,
+		Rate: uint64(r.Rate), EndsNs: int64(r.Ends),
+	}
 }
 
 func reportFromPB(p *pb.SegmentReport) (r SegmentReport, err error) {
@@ -71,6 +74,7 @@ func reportFromPB(p *pb.SegmentReport) (r SegmentReport, err error) {
 		return r, block.Errorf(block.Invalid, "a segment's state of %d bytes is longer than %d", len(p.GetState()), MaxText)
 	}
 	r.State, r.Lag, r.Damaged = p.GetState(), block.ByteCount(p.GetLag()), p.GetDamaged()
+	r.Rate, r.Ends = block.ByteCount(p.GetRate()), max(0, time.Duration(p.GetEndsNs()))
 	r.SegmentRef, err = segmentRefFromPB(p.GetRef())
 	return r, err
 }

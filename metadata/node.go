@@ -116,6 +116,22 @@ type SegmentReport struct {
 	State   string          // one word for people
 	Lag     block.ByteCount // known to be missing
 	Damaged uint64          // blocks found damaged and not yet mended
+	// Rate is what comes from its peers a second, Ends how long that will take
+	// still by the daemon's own word; 0: not known.
+	Rate block.ByteCount
+	Ends time.Duration
+}
+
+// ETA is when the segment will be complete if it lacks so many bytes; ETAUnknown
+// if nobody can tell.
+func (r *SegmentReport) ETA(lag block.ByteCount) time.Duration {
+	switch {
+	case r.Ends > 0:
+		return r.Ends
+	case r.Rate > 0 && lag > 0:
+		return time.Duration(float64(lag) / float64(r.Rate) * float64(time.Second))
+	}
+	return ETAUnknown
 }
 
 // Heartbeat is a sign of life. It is no Raft write.

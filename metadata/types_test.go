@@ -3,6 +3,7 @@ package metadata_test
 import (
 	"errors"
 	"testing"
+	"time"
 
 	"pgregory.net/rapid"
 
@@ -138,5 +139,23 @@ func TestListsAreBounded(t *testing.T) {
 	}
 	if _, err := metadata.LeaseReportFromPB(&pb.RenewLeaseRequest{Counters: map[string]uint64{long: 1}}); !errors.Is(err, block.Invalid) {
 		t.Errorf("a long counter: %v", err)
+	}
+}
+
+// A daemon's own estimate counts before what its rate makes of a lag.
+func TestSegmentReportETA(t *testing.T) {
+	for _, c := range []struct {
+		r    metadata.SegmentReport
+		lag  block.ByteCount
+		want time.Duration
+	}{
+		{metadata.SegmentReport{}, 4096, metadata.ETAUnknown},
+		{metadata.SegmentReport{Rate: 1024}, 0, metadata.ETAUnknown},
+		{metadata.SegmentReport{Rate: 1024}, 4096, 4 * time.Second},
+		{metadata.SegmentReport{Rate: 1024, Ends: time.Minute}, 4096, time.Minute},
+	} {
+		if got := c.r.ETA(c.lag); got != c.want {
+			t.Errorf("%+v with %v to come: %v, want %v", c.r, c.lag, got, c.want)
+		}
 	}
 }

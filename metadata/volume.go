@@ -41,6 +41,17 @@ func (q Quorum) Check() error {
 	return nil
 }
 
+// Of are the quorums of a set of n copies: the volume's own for all of them. A
+// group that goes on with fewer, because a zone is lost for long, has a majority
+// to write (R29): 3 and 2 of 4, where 4 and 3 of 6 are the volume's.
+func (q Quorum) Of(n int) Quorum {
+	if n >= q.Copies {
+		return q
+	}
+	write := n/2 + 1
+	return Quorum{Copies: n, Write: write, Read: n - write + 1}
+}
+
 // VolumeSpec is what a volume is made from.
 type VolumeSpec struct {
 	ID       block.VolumeID // zero: the Client makes one

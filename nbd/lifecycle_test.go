@@ -86,13 +86,14 @@ func TestN40Shutdown(t *testing.T) {
 	idle := session(t, s, "disk")
 	c.request(0, read, 7, 0, 4096, nil)
 	r := <-held
-	done := make(chan error)
+	done := make(chan error, 1)
 	go func() {
 		ctx, cancel := context.WithTimeout(context.Background(), testWait)
 		defer cancel()
 		done <- s.Server.Shutdown(ctx)
 	}()
 	idle.wantEnd()
+	until(t, "the other connection is told too", s.Server.ReadsNoMoreForTesting)
 	c.request(0, write, 8, 0, 4096, pattern(1, 4096)) // too late: it is not answered
 	select {
 	case err := <-done:

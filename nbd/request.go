@@ -71,6 +71,9 @@ func (c *conn) readRequests() error {
 		if err != nil {
 			return c.whyEnded(err)
 		}
+		if c.srv.ctx.Err() != nil {
+			return errStopping // the runtime may let a read through whose deadline has passed
+		}
 		h, err := parseRequest(p)
 		if err != nil {
 			return err

@@ -126,6 +126,26 @@ func (p *peer) receive(t wire.Type) (meta []byte, buf *slab.Buffer, err error) {
 	return meta, buf, nil
 }
 
+// standing asks where segments stand on the other side.
+func (p *peer) standing(places ...wire.Place) ([]wire.Stand, error) {
+	if err := p.send((&wire.Standing{Places: places}).Append(nil, 1)); err != nil {
+		return nil, err
+	}
+	return p.stands(len(places))
+}
+
+// place is what this connection is about.
+func (p *peer) place() wire.Place {
+	return wire.Place{Volume: p.ident.Volume, PG: p.ident.PG, Segment: p.ident.Segment}
+}
+
+// quote quotes the peer's own membership epoch from now on, if it is the higher one.
+// A segment that is out of its group (R29), or that no gateway has told of a
+// change yet, does not know it. What a peer gives decides nothing: that both
+// have promised one epoch is what counts (R20), and whoever counts copies does so
+// by its own configuration.
+func (p *peer) quote(s *wire.Stand) { p.ident.Member = max(p.ident.Member, s.Member) }
+
 // stands takes the answer to a STANDING about n segments.
 func (p *peer) stands(n int) ([]wire.Stand, error) {
 	meta, buf, err := p.receive(wire.TypeStandings)

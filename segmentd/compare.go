@@ -70,11 +70,7 @@ func Compare(ctx context.Context, clk clock.Clock, cluster block.ClusterID, volu
 
 // stand asks where the copy stands, and takes over its epochs.
 func (c *Copy) stand(l *peer) error {
-	m := wire.Standing{Places: []wire.Place{{Volume: l.ident.Volume, PG: l.ident.PG, Segment: c.Segment}}}
-	if err := l.send(m.Append(nil, 1)); err != nil {
-		return err
-	}
-	stands, err := l.stands(1)
+	stands, err := l.standing(l.place())
 	if err != nil {
 		return err
 	}

@@ -142,6 +142,14 @@ func (d *daemon) afterCrash() *daemon {
 	return daemonOn(d.t, d.disk.CrashClone(rand.New(rand.NewPCG(1, 1)), 0))
 }
 
+// later lets time pass, unless a flush is under way: it would seem to take that long,
+// and its disk would be given up.
+func (d *daemon) later(step time.Duration) {
+	if d.store == nil || d.store.Flushing() == 0 {
+		d.clock.Advance(step)
+	}
+}
+
 // stall holds all flushes of log files until release is called.
 func (d *daemon) stall() (release func()) {
 	gate := make(chan struct{})

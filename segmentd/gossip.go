@@ -5,6 +5,8 @@ import (
 	"errors"
 	"time"
 
+	"golang.org/x/sync/errgroup"
+
 	"github.com/sextantdisk/sextant/internal/block"
 	"github.com/sextantdisk/sextant/segmentd/pull"
 	"github.com/sextantdisk/sextant/wire"
@@ -16,13 +18,16 @@ import (
 const (
 	gossipFirst = time.Second // after the start
 	gossipEvery = 10 * time.Second
+	// gossipDoors is how many daemons are asked at a time.
+	gossipDoors = 16
 	// gossipLookups bounds how often the metadata service is asked for peers
 	// in one round, and peersFor is how long its answer is good.
 	gossipLookups = 64
 	peersFor      = 5 * time.Minute
 )
 
-// gossiper owns what gossip remembers; its goroutine is run's.
+// gossiper owns what gossip remembers; its goroutine is run's. While daemons are
+// asked known does not change, and one question at most is about each segment.
 type gossiper struct {
 	s     *Server
 	round int
@@ -79,16 +84,28 @@ func (g *gossiper) run() {
 			delete(g.known, id)
 		}
 	}
+	g.askAll(doors, g.ask)
+}
+
+// askAll asks all doors, some of them side by side: one that hangs holds up
+// nobody else.
+func (g *gossiper) askAll(doors map[door][]question, ask func(door, []question) error) {
+	var asking errgroup.Group
+	asking.SetLimit(gossipDoors)
 	for d, all := range doors {
-		for len(all) > 0 && g.s.ctx.Err() == nil {
-			n := min(len(all), wire.MaxStandings)
-			if err := g.ask(d, all[:n]); err != nil {
-				g.s.log.Debug("a peer does not say where it stands", "peer", d.node, "err", err)
-				break
+		asking.Go(func() error {
+			for len(all) > 0 && g.s.ctx.Err() == nil {
+				n := min(len(all), wire.MaxStandings)
+				if err := ask(d, all[:n]); err != nil {
+					g.s.log.Debug("a peer does not say where it stands", "peer", d.node, "err", err)
+					break
+				}
+				all = all[n:]
 			}
-			all = all[n:]
-		}
+			return nil
+		})
 	}
+	_ = asking.Wait() // each has logged its own
 }
 
 // peer is whom a segment asks in this round.
@@ -131,15 +148,12 @@ func (g *gossiper) ask(d door, all []question) error {
 		return err
 	}
 	defer p.Close()
-	m := wire.Standing{}
+	var places []wire.Place
 	for _, q := range all {
 		ref := q.h.ref()
-		m.Places = append(m.Places, wire.Place{Volume: ref.Volume, PG: ref.PG, Segment: q.peer.Segment})
+		places = append(places, wire.Place{Volume: ref.Volume, PG: ref.PG, Segment: q.peer.Segment})
 	}
-	if err := p.send(m.Append(nil, 1)); err != nil {
-		return err
-	}
-	stands, err := p.stands(len(all))
+	stands, err := p.standing(places...)
 	if err != nil {
 		return err
 	}
@@ -153,13 +167,16 @@ func (g *gossiper) ask(d door, all []question) error {
 func (g *gossiper) look(q question, stand *wire.Stand) {
 	st := q.h.log.State()
 	own := pull.Told{Epoch: q.h.ident().Epoch, SCL: st.SCL, Hydrating: st.Hydrating}
-	peer := pull.Told{Epoch: stand.Epoch, SCL: stand.SCL, Usable: stand.Here && !stand.Damaged && !stand.Hydrating}
+	peer := pull.Told{Epoch: stand.Epoch, SCL: stand.SCL, Floor: stand.Readable, Usable: stand.Here && !stand.Damaged && !stand.Hydrating}
 	v := g.known[q.h.log.ID()].watch.Look(own, peer)
 	if v.Learn {
 		volume := q.h.ref().Volume
 		if err := g.s.reassureOne(q.h, volume); err != nil && !errors.Is(err, block.NotFound) {
 			g.s.log.Info("a newer epoch of a volume waits to be learned", "segment", q.h.log.ID(), "volume", volume, "err", err)
 		}
+	}
+	if err := q.h.settled(own.Epoch, wire.Progress{Floor: v.Floor}); err != nil {
+		g.s.log.Warn("a segment cannot settle what its peer has settled", "segment", q.h.log.ID(), "peer", q.peer.Node, "floor", v.Floor, "err", err)
 	}
 	if v.UpTo != 0 {
 		g.s.pull(q.h, v.UpTo, nil, nil)

@@ -67,6 +67,11 @@ func (s *Server) healFrom(h *hosted, from Peer, bad []logstore.BadBlock) ([]logs
 		return bad, err
 	}
 	defer p.Close()
+	stands, err := p.standing(p.place())
+	if err != nil {
+		return bad, err
+	}
+	p.quote(&stands[0])
 	left := slices.Clone(bad)
 	for len(left) > 0 {
 		b := left[0]

@@ -14,7 +14,7 @@ import (
 // pass lets time pass until ok holds.
 func (d *daemon) pass(what string, step time.Duration, ok func() bool) {
 	d.t.Helper()
-	eventually(d.t, what, func() bool { d.clock.Advance(step); return ok() })
+	eventually(d.t, what, func() bool { d.later(step); return ok() })
 }
 
 // scrubbing is a daemon with two records, that scrubs every week.

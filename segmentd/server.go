@@ -257,8 +257,14 @@ func (s *Server) untrack(nc net.Conn) {
 	delete(s.mu.conns, nc)
 }
 
+// closeMost is how long Close waits for a disk that does not answer: longer than
+// the log does.
+const closeMost = logstore.DeadFlush + 5*time.Second
+
 // Close ends the daemon: connections are cut, goroutines joined, the log
-// closed. It may be called again.
+// closed. It may be called again. A disk that does not answer is waited for no
+// longer than closeMost; then what waits for it is left behind, and the folder
+// stays locked. Error kind: Unavailable.
 func (s *Server) Close() error {
 	s.cancel(block.Closed)
 	s.mu.Lock()
@@ -274,8 +280,23 @@ func (s *Server) Close() error {
 	if s.ln != nil {
 		s.ln.Close()
 	}
+	closed := make(chan error, 1)
+	go func() { closed <- s.end() }()
+	late := s.clock.NewTimer(closeMost)
+	defer late.Stop()
+	select {
+	case err := <-closed:
+		return err
+	case <-late.C():
+		err := block.Errorf(block.Unavailable, "the disk of %s has not answered for %v; the daemon ends without it", s.cfg.Dir, closeMost)
+		s.log.Error("not closed", "err", err)
+		return err
+	}
+}
+
+// end joins all tasks and gives folder and log back.
+func (s *Server) end() (err error) {
 	s.tasks.Wait()
-	var err error
 	if s.store != nil {
 		err = s.store.Close()
 	}

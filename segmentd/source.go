@@ -1,8 +1,6 @@
 package segmentd
 
 import (
-	"errors"
-
 	"github.com/sextantdisk/sextant/internal/block"
 	"github.com/sextantdisk/sextant/internal/slab"
 	"github.com/sextantdisk/sextant/logstore"
@@ -136,7 +134,7 @@ func (src *source) question(e pull.Effect) (err error) {
 		b := (&wire.Take{Identity: l.ident, Block: e.Block, Count: wire.MaxReadBlocks}).Append(nil, 1)
 		return l.send((&wire.Take{Identity: l.ident, Block: e.Block + block.Index(wire.MaxReadBlocks), Count: wire.MaxReadBlocks}).Append(b, 2))
 	}
-	return l.send((&wire.Standing{Places: []wire.Place{{Volume: l.ident.Volume, Segment: l.ident.Segment, PG: l.ident.PG}}}).Append(nil, 1))
+	return l.send((&wire.Standing{Places: []wire.Place{l.place()}}).Append(nil, 1))
 }
 
 // answer takes the answer to a question.
@@ -158,6 +156,7 @@ func (src *source) stand() error {
 		return err
 	}
 	s := &stands[0]
+	src.link.quote(s)
 	src.p.send(event{in: pull.Input{Kind: pull.Stands, Peer: src.i, Stand: pull.Stand{
 		Usable: s.Here && !s.Damaged && !s.Hydrating && s.Epoch == src.p.ident.Epoch,
 		SCL:    s.SCL, Readable: s.Readable,
@@ -168,7 +167,8 @@ func (src *source) stand() error {
 // page takes a page of records and gives it its place in the log.
 func (src *source) page() error {
 	meta, buf, err := src.link.receive(wire.TypeRecords)
-	if errors.Is(err, block.NotFound) {
+	if kind := block.KindOf(err); kind == block.NotFound || kind == block.Corrupt {
+		// Its log was cleaned there, or has rotten: leaves have what counts of it.
 		src.p.send(event{in: pull.Input{Kind: pull.Gone, Peer: src.i}})
 		return nil
 	}

@@ -2,6 +2,7 @@ package segmentd
 
 import (
 	"context"
+	"math"
 	"sync"
 	"time"
 
@@ -16,11 +17,16 @@ const (
 	// rateIdle holds when no gateway is served, rateMost when one is.
 	rateIdle = 2 * block.GiB
 	rateMost = 256 * block.MiB
-	// rateYield is by how much the rate shrinks for each byte that gateways
-	// read or write; takeLeast and giveLeast are what is left in any case.
-	rateYield = 16
-	takeLeast = 16 * block.MiB
-	giveLeast = 4 * block.MiB
+	// leafYield is by how much the rate of leaves shrinks for each byte that
+	// gateways read or write: so much that a gateway that is held up by what
+	// daemons exchange gets ahead of it, instead of passing for one that asks for
+	// little. Records yield less: as long as a segment lags, its group has a copy
+	// too few, and one that is replaced has none too few. takeLeast and giveLeast
+	// are what is left in any case.
+	leafYield   = 64
+	recordYield = 16
+	takeLeast   = 16 * block.MiB
+	giveLeast   = 4 * block.MiB
 	// chaseShare is how much faster than gateways write records come, in
 	// percent: slower, a segment that lags would never catch up. Two copies of
 	// a group may lag while it is written to, and ask the same third one: each
@@ -30,8 +36,11 @@ const (
 	// how many at least: one question's.
 	burstShare = 8
 	burstLeast = 2 * pageBytes
-	// loadEvery is how often the load is looked at.
+	// loadEvery is how often the load is looked at, loadHalf how long it takes
+	// to halve in memory when gateways pause, and below loadNone it is none.
 	loadEvery = 100 * time.Millisecond
+	loadHalf  = 500 * time.Millisecond
+	loadNone  = 64 * block.KiB
 )
 
 // traffic is what daemons exchange.
@@ -46,8 +55,11 @@ const (
 // rateFor is how fast daemons may exchange something while gateways read and
 // write that much a second.
 func rateFor(t traffic, load, least block.ByteCount) block.ByteCount {
-	rate := rateIdle
-	switch less := load * rateYield; {
+	rate, yield := rateIdle, block.ByteCount(leafYield)
+	if t == recordTraffic {
+		yield = recordYield
+	}
+	switch less := load * yield; {
 	case load == 0:
 	case less >= rateMost-least:
 		rate = least
@@ -58,6 +70,17 @@ func rateFor(t traffic, load, least block.ByteCount) block.ByteCount {
 		rate = max(rate, load*chaseShare/100)
 	}
 	return rate
+}
+
+// loadNow is the load after so many bytes were served in a while: what it was
+// just now fades, so that a gateway that waits for a moment, perhaps for what
+// daemons exchange, does not pass for idle.
+func loadNow(was, bytes block.ByteCount, in time.Duration) block.ByteCount {
+	faded := float64(was) * math.Exp2(-in.Seconds()/loadHalf.Seconds())
+	if faded < float64(loadNone) {
+		faded = 0
+	}
+	return block.ByteCount(max(float64(bytes)/in.Seconds(), faded))
 }
 
 // throttle bounds what a daemon exchanges with its peers, all its segments
@@ -124,7 +147,7 @@ func (t *throttle) lookLocked(now time.Time) {
 	if m.looked.IsZero() {
 		m.served = served
 	}
-	m.load = block.ByteCount(float64(served-min(served, m.served)) / since.Seconds())
+	m.load = loadNow(m.load, served-min(served, m.served), since)
 	m.looked, m.served = now, served
 }
 

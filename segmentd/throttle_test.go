@@ -13,8 +13,9 @@ import (
 func TestR22RateYieldsToGateways(t *testing.T) {
 	for _, c := range []struct{ load, leaves, records block.ByteCount }{
 		{0, rateIdle, rateIdle},
-		{4 * block.MiB, rateMost - 64*block.MiB, rateMost - 64*block.MiB},
-		{10 * block.MiB, rateMost - 160*block.MiB, rateMost - 160*block.MiB},
+		{block.MiB, rateMost - 64*block.MiB, rateMost - 16*block.MiB},
+		{3 * block.MiB, rateMost - 192*block.MiB, rateMost - 48*block.MiB},
+		{10 * block.MiB, takeLeast, rateMost - 160*block.MiB},
 		{40 * block.MiB, takeLeast, 120 * block.MiB},
 		{block.GiB, takeLeast, 3 * block.GiB},
 	} {
@@ -22,6 +23,26 @@ func TestR22RateYieldsToGateways(t *testing.T) {
 		if leaves != c.leaves || records != c.records {
 			t.Errorf("load %v: leaves at %v, records at %v; want %v and %v", c.load, leaves, records, c.leaves, c.records)
 		}
+	}
+}
+
+// TestR22LoadFades: a gateway that is held up for a moment is no idle one.
+func TestR22LoadFades(t *testing.T) {
+	load := loadNow(0, 4*block.MiB, loadEvery)
+	if load != 40*block.MiB {
+		t.Fatalf("load %v", load)
+	}
+	for range 5 {
+		load = loadNow(load, 0, loadEvery)
+	}
+	if load < 19*block.MiB || load > 20*block.MiB {
+		t.Errorf("load %v half a second later", load)
+	}
+	for range 60 {
+		load = loadNow(load, 0, loadEvery)
+	}
+	if load != 0 {
+		t.Errorf("load %v six seconds later", load)
 	}
 }
 
@@ -49,8 +70,8 @@ func TestR22ThrottleKeepsTheRate(t *testing.T) {
 		t.Errorf("%v taken in %v, want %v", taken, waited, want)
 	}
 	th.look()
-	for range 2 { // it is quiet again
-		clk.Advance(time.Second)
+	for range 80 { // it is quiet again
+		clk.Advance(loadEvery)
 		th.look()
 	}
 	for range 100 {

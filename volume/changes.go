@@ -9,11 +9,11 @@ import (
 	"github.com/sextantdisk/sextant/volume/pg"
 )
 
-// Groups change their segments while they are written to (R23 to R27). The
+// Groups change their segments while they are written to (R23 to R27, R29). The
 // metadata service tells with each lease renewal which do, a group's tick when
 // something new can be proved. For each of them the configuration is read anew,
 // under this volume's epoch (R3); the machine goes on with it; and what the
-// machine can prove is proposed: that the new segment is hydrated, that the new
+// machine can prove is proposed: that those who join are hydrated, that the new
 // set may stay alone (R26). All of it may be repeated, and goes on with the next
 // gateway when this one dies.
 
@@ -93,7 +93,7 @@ func (v *Volume) carryOn(known metadata.PGMembership) error {
 		if err := g.adopt(cfg, err); err != nil {
 			return err
 		}
-		v.log.Info("the new segment is hydrated", "pg", uint32(g.index), "from", c.Point)
+		v.log.Info("who joins the group is hydrated", "pg", uint32(g.index), "from", c.Point)
 	}
 	if g.change().MayFinish {
 		cfg, err := v.cfg.Metadata.FinishChange(ctx, g.changeRef())

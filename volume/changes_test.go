@@ -54,7 +54,9 @@ func (m *meta) MarkHydrated(_ context.Context, r metadata.ChangeRef) (metadata.P
 	}
 	m.steps = append(m.steps, "hydrated")
 	p.Segments = slices.Clone(p.Segments)
-	p.Segments[len(p.Segments)-1].Hydrated = true
+	for _, k := range p.Sets[1] {
+		p.Segments[k].Hydrated = true
+	}
 	return clonePG(*p), nil
 }
 
@@ -72,12 +74,19 @@ func (m *meta) FinishChange(_ context.Context, r metadata.ChangeRef) (metadata.P
 
 // settleLocked leaves one set in force.
 func (m *meta) settleLocked(p *metadata.PGConfig, set int) {
+	p.Membership++
+	if p.Reducing() || p.Restoring() {
+		p.Segments, p.Sets = slices.Clone(p.Segments), p.Sets[set:set+1]
+		for k := range p.Segments {
+			p.Segments[k].Hydrated = p.Segments[k].Hydrated && !p.Out(k)
+		}
+		return
+	}
 	var stay []metadata.Segment
 	for _, k := range p.Sets[set] {
 		stay = append(stay, p.Segments[k])
 	}
 	p.Segments, p.Sets = stay, [][]int{{0, 1, 2, 3, 4, 5}}
-	p.Membership++
 }
 
 // replace begins to replace the segment on node out by one on node in.

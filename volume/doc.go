@@ -6,7 +6,7 @@
 //	       └─ group: one protection group; its pg.Machine under one lock
 //	            └─ link (shared by all volumes of a Pool): one segment daemon
 //
-// The decisions are those of pg.Machine and package quorum; this package
+// The decisions are those of pg.Machine and packages quorum and rmw; this package
 // carries them out. A write goes from the caller's goroutine into six
 // connections without a hand-off: Write gives it an LSN, Kick sends what was
 // collected. Acks are taken by the goroutine that reads them off a link, and

@@ -4,82 +4,66 @@ import (
 	"github.com/sextantdisk/sextant/internal/block"
 	"github.com/sextantdisk/sextant/internal/slab"
 	"github.com/sextantdisk/sextant/volume/pg"
+	"github.com/sextantdisk/sextant/volume/rmw"
 	"github.com/sextantdisk/sextant/wire"
 )
 
-// edit changes a part of one block: read, modify, write under a lock of the
-// block (B1, trap T23). Its life:
-//
-//	waiting for all that was issued before  ─▶  reading  ─▶  issued
-//
-// What overlaps it and comes later waits in the queue until it is issued.
-// Then the order of LSNs takes over. It reads at a point that covers all that
-// was issued before it, so its image is the newest issued one.
+// edit changes a part of one block: read, modify, write (B1). When it reads, and
+// who waits for it, is decided by package rmw.
 type edit struct {
-	g      *group
-	op     *writeOp
-	block  block.Index
-	at     int    // first byte within the block
-	with   []byte // what is put there; nil: zeroes
-	n      int
-	buf    *slab.Buffer // holds with
-	began  pg.Time      // when the client asked
-	after  block.LSN    // what must be committed before it reads; 0: not known yet
-	known  bool
-	inRead bool
-	image  *slab.Buffer
+	rmw.Item
+	g     *group
+	op    *writeOp
+	at    int    // first byte within the block
+	with  []byte // what is put there; nil: zeroes
+	n     int
+	buf   *slab.Buffer // holds with
+	image *slab.Buffer
 }
 
-// edits are the sub-block writes of one group, and what waits for them.
-type edits struct {
-	active []*edit
-	queue  []queued
+// newEdit makes an edit of n bytes from at on, within a block.
+func (g *group) newEdit(o *writeOp, b block.Index, at, n int, with []byte, buf *slab.Buffer) *edit {
+	e := &edit{g: g, op: o, at: at, with: with, n: n, buf: buf}
+	e.Item = rmw.Item{Block: b, Count: 1, Owner: e}
+	return e
 }
 
-// queued is a change or an edit that waits for an overlapping edit.
+// queued is a change that waits for an edit that it overlaps.
 type queued struct {
+	rmw.Item
 	op     *writeOp
-	began  pg.Time
 	change change
-	edit   *edit
 }
 
-// overlaps reports whether the range touches an active edit, or a queued
-// change that must stay before it.
-func (e *edits) overlaps(first block.Index, n block.Count) bool {
-	for _, a := range e.active {
-		if touches(first, n, a.block, 1) {
-			return true
-		}
+// waitLocked has a change wait.
+func (g *group) waitLocked(o *writeOp, c change) {
+	if c.buf != nil {
+		c.buf.Retain()
 	}
-	for i := range e.queue {
-		q := &e.queue[i]
-		at, k := q.change.block, q.change.count
-		if q.edit != nil {
-			at, k = q.edit.block, 1
-		}
-		if touches(first, n, at, k) {
-			return true
-		}
-	}
-	return false
+	q := &queued{op: o, change: c}
+	q.Item = rmw.Item{Block: c.block, Count: c.count, Began: g.v.now(), Owner: q}
+	g.mu.rmw.Wait(&q.Item)
 }
 
-func touches(a block.Index, an block.Count, b block.Index, bn block.Count) bool {
-	return uint64(a) < uint64(b)+uint64(bn) && uint64(b) < uint64(a)+uint64(an)
+// end tells who has waited, and gives the memory back.
+func (q *queued) end(b *batch, err error) {
+	q.op.pieceDone(b, err)
+	if q.change.buf != nil {
+		q.change.buf.Release()
+	}
 }
 
 // edit begins an edit, or queues it behind others of its block.
 func (g *group) edit(b *batch, e *edit) {
 	g.mu.Lock()
 	defer g.mu.Unlock()
-	e.began = g.v.now()
+	e.Began = g.v.now()
 	if g.mu.gone {
 		e.end(b, g.v.ended())
 		return
 	}
-	if g.mu.rmw.overlaps(e.block, 1) {
-		g.mu.rmw.queue = append(g.mu.rmw.queue, queued{op: e.op, began: e.began, edit: e})
+	if g.mu.rmw.Overlaps(e.Block, 1) {
+		g.mu.rmw.Wait(&e.Item)
 		return
 	}
 	g.startEditLocked(b, e)
@@ -90,7 +74,7 @@ func (g *group) startEditLocked(b *batch, e *edit) {
 		e.end(b, g.heldLocked())
 		return
 	}
-	g.mu.rmw.active = append(g.mu.rmw.active, e)
+	g.mu.rmw.Start(&e.Item)
 	if g.mu.machine.Phase() == pg.Idle {
 		g.stepLocked(b, pg.Input{Kind: pg.Start})
 	}
@@ -103,16 +87,10 @@ func (g *group) advanceEditsLocked() {
 	if m.Phase() != pg.Open {
 		return
 	}
-	for _, e := range g.mu.rmw.active {
-		if !e.known {
-			e.after, e.known = m.Tail(), true
-		}
-		if e.inRead || m.Committed() < e.after {
-			continue
-		}
-		e.inRead = true
+	for _, i := range g.mu.rmw.Ready(nil, m.Tail(), m.Committed()) {
+		e := i.Owner.(*edit)
 		e.image = slab.Get(block.Size)
-		r := &readOp{g: g, owner: e, block: e.block, count: 1, dst: e.image.Bytes(), began: e.began}
+		r := &readOp{g: g, owner: e, block: e.Block, count: 1, dst: e.image.Bytes(), began: e.Began}
 		// Not from here: this may be in the middle of a step.
 		g.v.later(func(b *batch) { r.begin(b) })
 	}
@@ -131,7 +109,7 @@ func (e *edit) issue(b *batch, err error) {
 	if g.mu.gone {
 		return // abandonLocked has ended it
 	}
-	g.removeEditLocked(e)
+	g.mu.rmw.Done(&e.Item)
 	if err != nil {
 		e.end(b, err)
 	} else {
@@ -141,87 +119,52 @@ func (e *edit) issue(b *batch, err error) {
 		} else {
 			copy(image[e.at:], e.with)
 		}
-		g.recordLocked(b, e.op, change{typ: wire.RecordWrite, block: e.block, count: 1, data: image, buf: e.image})
+		g.recordLocked(b, e.op, change{typ: wire.RecordWrite, block: e.Block, count: 1, data: image, buf: e.image})
 		e.release()
 	}
 	g.runQueueLocked(b)
 	g.stepLocked(b, pg.Input{Kind: pg.Collect})
 }
 
-func (g *group) removeEditLocked(e *edit) {
-	active := g.mu.rmw.active
-	for i, x := range active {
-		if x == e {
-			g.mu.rmw.active = append(active[:i], active[i+1:]...)
-			return
-		}
-	}
-}
-
 // runQueueLocked issues what waited, in its order, as far as it no longer
 // overlaps.
 func (g *group) runQueueLocked(b *batch) {
-	waiting := g.mu.rmw.queue
-	g.mu.rmw.queue = nil
-	for _, q := range waiting {
-		if q.edit != nil {
-			if g.mu.rmw.overlaps(q.edit.block, 1) {
-				g.mu.rmw.queue = append(g.mu.rmw.queue, q)
-			} else {
-				g.startEditLocked(b, q.edit)
+	for i := g.mu.rmw.Next(); i != nil; i = g.mu.rmw.Next() {
+		switch w := i.Owner.(type) {
+		case *edit:
+			g.startEditLocked(b, w)
+		case *queued:
+			g.recordLocked(b, w.op, w.change)
+			if w.change.buf != nil {
+				w.change.buf.Release()
 			}
-			continue
-		}
-		if g.mu.rmw.overlaps(q.change.block, q.change.count) {
-			g.mu.rmw.queue = append(g.mu.rmw.queue, q)
-			continue
-		}
-		g.recordLocked(b, q.op, q.change)
-		if q.change.buf != nil {
-			q.change.buf.Release()
 		}
 	}
 }
 
 // failHeldEditsLocked fails the edits that have waited for the hold time, and
-// what has waited behind them (B5): nothing of them was issued. An edit that
-// reads is left to its read.
+// what has waited behind them (B5).
 func (g *group) failHeldEditsLocked(b *batch) {
-	rmw := &g.mu.rmw
-	old := func(began pg.Time) bool { return g.v.now()-began >= g.v.cfg.Hold }
-	var held []*edit
-	active := rmw.active[:0]
-	for _, e := range rmw.active {
-		if e.inRead || !old(e.began) {
-			active = append(active, e)
-			continue
-		}
-		held = append(held, e)
+	if g.mu.rmw.Len() == 0 {
+		return
 	}
-	clear(rmw.active[len(active):])
-	rmw.active = active
-	queue := rmw.queue[:0]
-	for _, q := range rmw.queue {
-		switch {
-		case !old(q.began):
-			queue = append(queue, q)
-		case q.edit != nil:
-			held = append(held, q.edit)
-		default:
-			q.op.pieceDone(b, g.heldLocked())
-			if q.change.buf != nil {
-				q.change.buf.Release()
-			}
-		}
-	}
-	clear(rmw.queue[len(queue):])
-	rmw.queue = queue
-	for _, e := range held {
-		e.end(b, g.heldLocked())
+	held := g.mu.rmw.Expire(nil, g.v.now()-g.v.cfg.Hold)
+	for _, i := range held {
+		endWaiting(b, i, g.heldLocked())
 	}
 	if len(held) > 0 {
 		g.runQueueLocked(b)
 		g.stepLocked(b, pg.Input{Kind: pg.Collect})
+	}
+}
+
+// endWaiting tells whoever an item is of.
+func endWaiting(b *batch, i *rmw.Item, err error) {
+	switch w := i.Owner.(type) {
+	case *edit:
+		w.end(b, err)
+	case *queued:
+		w.end(b, err)
 	}
 }
 

@@ -10,6 +10,7 @@ import (
 	"github.com/sextantdisk/sextant/metadata"
 	"github.com/sextantdisk/sextant/volume/pg"
 	"github.com/sextantdisk/sextant/volume/quorum"
+	"github.com/sextantdisk/sextant/volume/rmw"
 	"github.com/sextantdisk/sextant/wire"
 )
 
@@ -29,7 +30,7 @@ type group struct {
 		// ticking: the volume's clock goroutine steps this group.
 		ticking bool
 		reads   []*readOp // wait for the group to serve, or for the lease
-		rmw     edits     // sub-block writes and who waits for them
+		rmw     rmw.Edits // sub-block writes and who waits for them
 		// stranded counts the records that were held too long and that no
 		// write quorum has: their writers were told, but they are kept,
 		// for they may still come through (B7).
@@ -59,7 +60,7 @@ var records = sync.Pool{New: func() any { return new(record) }}
 // does not open it.
 func newGroup(v *Volume, cfg metadata.PGConfig) (*group, error) {
 	g := &group{v: v, index: cfg.Index, born: cfg.Born}
-	r, err := newRoster(v.cfg.Pool, &quorum.Config{Write: v.info.Quorum.Write, Read: v.info.Quorum.Read}, cfg)
+	r, err := newRoster(v.cfg.Pool, v.info.Quorum, &quorum.Config{}, cfg)
 	if err != nil {
 		return nil, block.Wrap(block.KindOf(err), err, "volume %s, group %v", v.info.Name, cfg.Index)
 	}
@@ -156,7 +157,7 @@ func (g *group) carryOut(b *batch, fx *pg.Effects) {
 	if outdated {
 		g.v.reread(g)
 	}
-	if len(g.mu.rmw.active) > 0 {
+	if g.mu.rmw.Busy() {
 		g.advanceEditsLocked()
 	}
 	if readable && len(g.mu.reads) > 0 {
@@ -169,19 +170,19 @@ func (g *group) carryOut(b *batch, fx *pg.Effects) {
 // heldLocked is what a write is told that has waited for the hold time (B5), or
 // for which there is no room.
 func (g *group) heldLocked() error {
-	q := g.roster.Load().quorum
+	s := g.roster.Load().quorum.Sets[0]
 	if g.mu.machine.WantsRoom() {
 		return block.Errorf(block.NoSpace, "volume %s, group %v: fewer than %d of %d copies have room on their disks; delete or trim data, or add disks",
-			g.v.info.Name, g.index, q.Write, len(q.Sets[0]))
+			g.v.info.Name, g.index, s.Write, len(s.Members))
 	}
 	return block.Errorf(block.Unavailable, "volume %s, group %v: fewer than %d of %d copies have answered for %v",
-		g.v.info.Name, g.index, q.Write, len(q.Sets[0]), g.v.cfg.Hold)
+		g.v.info.Name, g.index, s.Write, len(s.Members), g.v.cfg.Hold)
 }
 
 // wantTickLocked has the volume's clock goroutine step this group, as long as
 // time can make a difference to it.
 func (g *group) wantTickLocked() {
-	if !g.mu.ticking && (len(g.mu.reads) > 0 || len(g.mu.rmw.active) > 0 || g.mu.machine.NeedsTick()) {
+	if !g.mu.ticking && (len(g.mu.reads) > 0 || g.mu.rmw.Busy() || g.mu.machine.NeedsTick()) {
 		g.mu.ticking = true
 		g.v.ticker.add(g)
 	}
@@ -221,7 +222,7 @@ func (g *group) quorumUp() bool {
 			up = up.Add(quorum.Member(i))
 		}
 	}
-	return r.quorum.Reaches(up, r.quorum.Write)
+	return r.quorum.Writes(up)
 }
 
 // freeLocked gives the memory of a record back: the machine refers to it no

@@ -139,7 +139,7 @@ func (v *Volume) clearPiece(b *batch, o *writeOp, g *group, p block.Piece, typ w
 	head, first, count, tail := cut(p)
 	if edges && head > 0 {
 		o.left.Add(1)
-		g.edit(b, &edit{g: g, op: o, block: block.Index(p.Start / block.Size), at: int(p.Start % block.Size), n: head})
+		g.edit(b, g.newEdit(o, block.Index(p.Start/block.Size), int(p.Start%block.Size), head, nil, nil))
 	}
 	if count > 0 {
 		o.left.Add(1)
@@ -147,7 +147,7 @@ func (v *Volume) clearPiece(b *batch, o *writeOp, g *group, p block.Piece, typ w
 	}
 	if edges && tail > 0 {
 		o.left.Add(1)
-		g.edit(b, &edit{g: g, op: o, block: first + block.Index(count), n: tail})
+		g.edit(b, g.newEdit(o, first+block.Index(count), 0, tail, nil, nil))
 	}
 }
 
@@ -191,8 +191,7 @@ func (v *Volume) writeBlocks(b *batch, o *writeOp, g *group, p block.Piece, data
 	head, first, count, tail := cut(p)
 	if head > 0 {
 		o.left.Add(1)
-		g.edit(b, &edit{g: g, op: o, block: block.Index(p.Start / block.Size), at: int(p.Start % block.Size),
-			with: data[:head], n: head, buf: buf.Retain()})
+		g.edit(b, g.newEdit(o, block.Index(p.Start/block.Size), int(p.Start%block.Size), head, data[:head], buf.Retain()))
 		data = data[head:]
 	}
 	for count > 0 {
@@ -209,7 +208,7 @@ func (v *Volume) writeBlocks(b *batch, o *writeOp, g *group, p block.Piece, data
 	}
 	if tail > 0 {
 		o.left.Add(1)
-		g.edit(b, &edit{g: g, op: o, block: first, with: data[:tail], n: tail, buf: buf.Retain()})
+		g.edit(b, g.newEdit(o, first, 0, tail, data[:tail], buf.Retain()))
 	}
 }
 

@@ -43,7 +43,7 @@ func (g *group) health(h *GroupHealth) bool {
 		return false
 	}
 	h.PG, h.Phase, h.Segments = g.index, g.mu.machine.Phase(), h.Segments[:0]
-	streaming := 0
+	var streaming quorum.Votes
 	r := g.roster.Load()
 	for i, s := range r.members {
 		if s.ID.IsZero() {
@@ -51,11 +51,11 @@ func (g *group) health(h *GroupHealth) bool {
 		}
 		st := g.mu.machine.Member(quorum.Member(i))
 		if st.State == pg.Streaming {
-			streaming++
+			streaming = streaming.Add(quorum.Member(i))
 		}
 		h.Segments = append(h.Segments, SegmentHealth{ID: s.ID, Node: s.Node, MemberStatus: st})
 	}
-	h.Held = h.Phase == pg.Open && streaming < r.quorum.Write
+	h.Held = h.Phase == pg.Open && !r.quorum.Writes(streaming)
 	return true
 }
 

@@ -48,7 +48,8 @@ func scriptedVolume(t *testing.T, fake *clock.Fake, hold time.Duration) *Volume 
 func scriptedIn(t *testing.T, v *Volume, fake *clock.Fake) *scripted {
 	t.Helper()
 	r := &roster{members: make([]metadata.Segment, 6), links: make([]*link, 6), quorum: &quorum.Config{
-		Epoch: 1, Write: 4, Read: 3, Segments: make([]block.SegmentID, 6), Sets: [][]quorum.Member{{0, 1, 2, 3, 4, 5}},
+		Epoch: 1, Segments: make([]block.SegmentID, 6),
+		Sets: []quorum.Set{{Members: []quorum.Member{0, 1, 2, 3, 4, 5}, Write: 4, Read: 3}},
 	}}
 	for i := range r.links {
 		r.links[i] = &link{pool: v.cfg.Pool, log: v.log}
@@ -125,7 +126,7 @@ func (s *scripted) put(at block.Index) *outcome {
 	out := &outcome{}
 	buf := slab.Get(block.Size)
 	s.v.pending.try(opBytes)
-	s.edit(&b, &edit{g: s.group, op: s.v.newWriteOp(out, opBytes), block: at, at: 5, with: buf.Bytes()[:3], n: 3, buf: buf})
+	s.edit(&b, s.newEdit(s.v.newWriteOp(out, opBytes), at, 5, 3, buf.Bytes()[:3], buf))
 	b.run()
 	return out
 }
@@ -188,8 +189,8 @@ func TestB5AnEditIsHeldNoLongerThanAWrite(t *testing.T) {
 			t.Errorf("%s: %+v", name, o)
 		}
 	}
-	if len(s.mu.rmw.active)+len(s.mu.rmw.queue) != 0 {
-		t.Errorf("%d edits and %d waiting are left", len(s.mu.rmw.active), len(s.mu.rmw.queue))
+	if n := s.mu.rmw.Len(); n != 0 {
+		t.Errorf("%d edits and what waits for them are left", n)
 	}
 }
 

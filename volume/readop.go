@@ -146,7 +146,7 @@ func (o *readOp) chooseLocked() (quorum.Member, bool) {
 		}
 	}
 	n := len(o.roster.links)
-	home := int(o.g.index) % len(o.roster.quorum.Sets[0])
+	home := int(o.g.index) % len(o.roster.quorum.Sets[0].Members)
 	if turn := int(o.g.roam.Add(1)); turn%roamEvery == 0 {
 		if m := quorum.Member(turn / roamEvery % n); up.Has(m) {
 			return m, true

@@ -17,12 +17,17 @@ type roster struct {
 	links   []*link
 }
 
-// newRoster makes the roster of a configuration that follows the one before.
-func newRoster(p *Pool, before *quorum.Config, cfg metadata.PGConfig) (*roster, error) {
-	d := quorum.Decided{Epoch: cfg.Membership, Sets: cfg.Sets}
+// newRoster makes the roster of a configuration that follows the one before, in
+// a volume with such quorums.
+func newRoster(p *Pool, of metadata.Quorum, before *quorum.Config, cfg metadata.PGConfig) (*roster, error) {
+	d := quorum.Decided{Epoch: cfg.Membership}
 	for _, s := range cfg.Segments {
 		d.Segments = append(d.Segments, s.ID)
 		d.Hydrated = append(d.Hydrated, s.Hydrated)
+	}
+	for _, set := range cfg.Sets {
+		q := of.Of(len(set))
+		d.Sets = append(d.Sets, quorum.DecidedSet{At: set, Write: q.Write, Read: q.Read})
 	}
 	q, err := before.Adopt(d)
 	if err != nil {
@@ -65,7 +70,7 @@ func (g *group) reconfigure(b *batch, cfg metadata.PGConfig) error {
 	if g.mu.gone || !g.mu.machine.MayReconfigure() || cfg.Membership < before.cfg.Membership {
 		return nil
 	}
-	next, err := newRoster(g.v.cfg.Pool, before.quorum, cfg)
+	next, err := newRoster(g.v.cfg.Pool, g.v.info.Quorum, before.quorum, cfg)
 	if err != nil {
 		return block.Wrap(block.KindOf(err), err, "volume %s, group %v", g.v.info.Name, g.index)
 	}

@@ -248,21 +248,12 @@ func (g *group) abandon(b *batch) {
 		o.owner.pieceDone(b, err)
 	}
 	g.mu.reads = nil
-	for _, e := range g.mu.rmw.active {
-		e.image = nil // a read may still be writing into it
-		e.end(b, err)
-	}
-	for _, q := range g.mu.rmw.queue {
-		if q.edit != nil {
-			q.edit.end(b, err)
-			continue
+	for _, i := range g.mu.rmw.Abandon() {
+		if e, ok := i.Owner.(*edit); ok {
+			e.image = nil // a read may still be writing into it
 		}
-		q.op.pieceDone(b, err)
-		if q.change.buf != nil {
-			q.change.buf.Release()
-		}
+		endWaiting(b, i, err)
 	}
-	g.mu.rmw = edits{}
 }
 
 func (v *Volume) eachGroup(f func(g *group)) {

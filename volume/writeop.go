@@ -74,11 +74,8 @@ func (g *group) issueLocked(b *batch, o *writeOp, c change) {
 		o.pieceDone(b, g.v.ended())
 		return
 	}
-	if g.mu.rmw.overlaps(c.block, c.count) {
-		if c.buf != nil {
-			c.buf.Retain()
-		}
-		g.mu.rmw.queue = append(g.mu.rmw.queue, queued{op: o, began: g.v.now(), change: c})
+	if g.mu.rmw.Overlaps(c.block, c.count) {
+		g.waitLocked(o, c)
 		return
 	}
 	if g.hopelessLocked() {

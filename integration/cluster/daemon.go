@@ -26,8 +26,8 @@ const (
 	maxOutputLine = 1 << 20
 )
 
-// AnyPort is where a daemon is told to listen at its first start, unless its
-// machine has an address of its own.
+// AnyPort is where a daemon is told to listen at its first start if no port of
+// those that are kept for that is free.
 const AnyPort = "127.0.0.1:0"
 
 // Spec is how to start a daemon.
@@ -37,7 +37,7 @@ type Spec struct {
 	// Binary is the path of the program.
 	Binary string
 	// Args makes the arguments. at gives the address that the daemon had
-	// under a key of its ready line the last time, AnyPort before that.
+	// under a key of its ready line the last time, a free one before that.
 	Args func(at func(key string) string) []string
 	// Env is added to the environment.
 	Env []string
@@ -252,7 +252,7 @@ func (d *Daemon) current() *run {
 	return d.mu.run
 }
 
-// address is what Spec.Args asks for: the last address, or any port.
+// address is what Spec.Args asks for: the last address, or a free one.
 func (d *Daemon) address(key string) string {
 	if a := d.Addr(key); a != "" {
 		return a

@@ -25,7 +25,7 @@ func (o Options) machine(role string, i int) Machine {
 // anyPort is where a daemon on the machine is told to listen at first.
 func (m Machine) anyPort() string {
 	if m.Host == "" {
-		return AnyPort
+		return freePort()
 	}
 	return net.JoinHostPort(m.Host, "0")
 }

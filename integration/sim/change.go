@@ -19,7 +19,7 @@ import (
 
 // seat takes a configuration that follows another one.
 func (x *group) seat(before *quorum.Config, cfg metadata.PGConfig) {
-	d := quorum.Decided{Epoch: cfg.Membership, Sets: cfg.Sets}
+	d := quorum.Decided{Epoch: cfg.Membership, Sets: decided(cfg)}
 	for _, s := range cfg.Segments {
 		d.Segments = append(d.Segments, s.ID)
 		d.Hydrated = append(d.Hydrated, s.Hydrated)
@@ -82,13 +82,35 @@ func (x *group) propose() {
 	}
 	w := x.g.w
 	w.meta.ask(x.g, true, func() func() {
+		before, _ := w.meta.config(x.index)
 		r := w.meta.apply(c)
+		w.countZones(before, r)
 		if w.trace.keep {
 			w.note(x.index, "gateway %d proposes %v: %v", x.g.epoch, c.GetBody(), r.Err)
 		}
 		w.changed()
+		if r.Err == nil && c.GetFinishChange() != nil {
+			x.parted(r.PG)
+		}
 		return func() { x.adopt(r) }
 	})
+}
+
+// parted is the worst moment for the network to part: the change is decided, its
+// writer does not know yet, and can still reach who has left (R14).
+func (x *group) parted(cfg metadata.PGConfig) {
+	w := x.g.w
+	p := w.faults.Chaos[split]
+	if p.every == 0 || w.healed || x.g.dead || x.g != w.newest() || w.rng.IntN(4) > 0 {
+		return
+	}
+	for _, s := range x.cfg.Segments {
+		left := !slices.ContainsFunc(cfg.Segments, func(o metadata.Segment) bool { return o.ID == s.ID })
+		if n := w.nodeOf(s); left && !n.gone {
+			w.leaveWith(x.g, n.no, w.now+w.upTo(p.lasts)+quorum.LeaseTerm)
+			return
+		}
+	}
 }
 
 // adopt goes on with what the metadata service has said.
@@ -156,7 +178,10 @@ func (n *node) obeySoon() {
 func (n *node) drop(id block.SegmentID) {
 	n.replicas = slices.DeleteFunc(n.replicas, func(r *replica) bool {
 		if r.id == id {
-			r.dropped, r.catching.on = true, false
+			r.dropped = true
+			if r.catching != nil {
+				r.catching.on = false
+			}
 		}
 		return r.id == id
 	})
@@ -193,13 +218,25 @@ func (w *World) replaceCopy() {
 }
 
 func (w *World) operate(group int, c *pb.Command) {
+	w.operateIf(group, c, func() bool { return true })
+}
+
+// operateIf does so if that is bearable when it is decided: more may be lost until
+// then.
+func (w *World) operateIf(group int, c *pb.Command, bearable func() bool) {
 	w.after(w.meta.trip(w.rng.IntN(zones)), func() {
-		r := w.meta.apply(c)
-		if w.trace.keep {
-			w.note(group, "an operator wants %v: %v", c.GetBody(), r.Err)
+		if bearable() {
+			w.decide(group, c)
 		}
-		w.changed()
 	})
+}
+
+func (w *World) decide(group int, c *pb.Command) {
+	r := w.meta.apply(c)
+	if w.trace.keep {
+		w.note(group, "an operator wants %v: %v", c.GetBody(), r.Err)
+	}
+	w.changed()
 }
 
 // roomFor is a node of a zone that has nothing of a group; a new one if there
@@ -218,6 +255,7 @@ func (w *World) roomFor(cfg metadata.PGConfig, zone int) *node {
 	w.nodes = append(w.nodes, n)
 	w.meta.register(n)
 	n.gossip()
+	n.scrub()
 	for _, g := range w.gateways {
 		c := &conn{g: g, n: n}
 		g.conns = append(g.conns, c)
@@ -251,15 +289,4 @@ func (s *service) changeRef(cfg metadata.PGConfig) *pb.GroupChange {
 func (s *service) departed(group int, id block.SegmentID) bool {
 	cfg, placed := s.config(group)
 	return placed && !slices.ContainsFunc(cfg.Segments, func(x metadata.Segment) bool { return x.ID == id })
-}
-
-// holds tells whether a node has a segment of some group.
-func (s *service) holds(n *node) bool {
-	for i := range s.w.faults.Groups {
-		cfg, placed := s.config(i)
-		if placed && slices.ContainsFunc(cfg.Segments, func(x metadata.Segment) bool { return x.Node == n.name }) {
-			return true
-		}
-	}
-	return false
 }

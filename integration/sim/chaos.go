@@ -1,6 +1,7 @@
 package sim
 
 import (
+	"slices"
 	"time"
 
 	"github.com/sextantdisk/sextant/internal/block"
@@ -70,6 +71,9 @@ func (w *World) wreak(k chaos, until time.Duration) {
 	case fillDisk:
 		n.fill(until)
 	case damageLog:
+		if h := w.hydrated(); h != nil && w.rng.IntN(2) == 0 {
+			n = h
+		}
 		n.damage(until)
 	case loseDisk:
 		n.loseDisk()
@@ -77,8 +81,18 @@ func (w *World) wreak(k chaos, until time.Duration) {
 		w.meta.away = max(w.meta.away, until)
 	case replaceCopy:
 		w.replaceCopy()
+	case reduceGroup:
+		w.reduceGroup()
 	case split:
 		w.split(until + quorum.LeaseTerm)
+	case cleanLog:
+		w.cleanLogs(pick[*node](w.rng, nil, n))
+	case rotBlock:
+		w.rotBlock(n)
+	case killDonor:
+		if d := w.donor(); d != nil {
+			d.crash(until - w.now)
+		}
 	}
 }
 
@@ -90,7 +104,11 @@ func (w *World) split(until time.Duration) {
 	if old == nil {
 		return
 	}
-	first := w.rng.IntN(len(w.nodes))
+	w.leaveWith(old, w.rng.IntN(len(w.nodes)), until)
+}
+
+// leaveWith is split, for that gateway, with a node and another one.
+func (w *World) leaveWith(old *gateway, first int, until time.Duration) {
 	second := (first + 1 + w.rng.IntN(len(w.nodes)-1)) % len(w.nodes)
 	mine := 1<<first | 1<<second
 	old.part((1<<len(w.nodes)-1)&^mine, until)
@@ -199,24 +217,17 @@ func (n *node) fill(until time.Duration) {
 	n.w.after(until-n.w.now, func() { n.full = 0 })
 }
 
-// maxDamaged is how many nodes may be damaged or gone at a time: with three of
-// six nothing is lost either, but nothing goes on.
-const maxDamaged = 2
-
-// doubtful counts the nodes that are damaged or gone.
-func (w *World) doubtful() (k int) {
-	for _, n := range w.nodes {
-		if n.gone && w.meta.holds(n) || n.hurt() {
-			k++
-		}
-	}
-	return k
+// halfWay tells whether a segment of the node takes leaves over: nobody can have
+// anything of it meanwhile.
+func (n *node) halfWay() bool {
+	return slices.ContainsFunc(n.replicas, func(r *replica) bool { return r.core != nil && r.hydration.On })
 }
 
-// hurt tells whether a segment of the node does not count for data.
+// hurt tells whether a segment of the node does not count for data, or has lost
+// a block.
 func (n *node) hurt() bool {
 	for _, r := range n.replicas {
-		if r.disk.damaged {
+		if r.disk.damaged || r.decays() {
 			return true
 		}
 	}
@@ -225,7 +236,7 @@ func (n *node) hurt() bool {
 
 // damage crashes a node; it finds a part of its log lost.
 func (n *node) damage(until time.Duration) {
-	if n.down || n.gone || n.w.doubtful() >= maxDamaged && !n.hurt() {
+	if n.down || n.gone || !n.hurt() && !n.w.bears(n) {
 		return
 	}
 	n.crash(until - n.w.now)
@@ -237,7 +248,7 @@ func (n *node) damage(until time.Duration) {
 // loseDisk takes a node's disk away for good. Nothing may come back empty under
 // its name (R28); so it is gone.
 func (n *node) loseDisk() {
-	if n.down || n.gone || n.w.doubtful() >= maxDamaged {
+	if n.down || n.gone || !n.w.bears(n) {
 		return
 	}
 	n.crash(0)

@@ -6,6 +6,7 @@ import (
 	"github.com/sextantdisk/sextant/internal/block"
 	"github.com/sextantdisk/sextant/volume/pg"
 	"github.com/sextantdisk/sextant/volume/quorum"
+	"github.com/sextantdisk/sextant/volume/rmw"
 	"github.com/sextantdisk/sextant/wire"
 )
 
@@ -15,9 +16,11 @@ type reading struct {
 	active  bool
 	group   int
 	block   int
+	edit    *rmw.Item // that it is for; nil: a client's
 	at      block.LSN
 	atLeast block.LSN // what was acknowledged or returned when it began
 	tried   quorum.Votes
+	corrupt quorum.Votes // whose copy turned out damaged
 	asked   int
 }
 
@@ -45,7 +48,7 @@ func (g *gateway) client() {
 		g.place(i)
 	case read:
 		x.start()
-		x.read(w.rng.IntN(w.faults.Blocks))
+		x.read(w.rng.IntN(w.faults.Blocks), nil)
 	default:
 		x.start()
 		x.write()
@@ -77,10 +80,14 @@ func (g *gateway) place(i int) {
 // write issues a few records.
 func (x *group) write() {
 	g, w := x.g, x.g.w
-	if n, _ := x.machine.Pending(); n >= w.faults.Depth {
+	if n, _ := x.machine.Pending(); n+x.edits.Len() >= w.faults.Depth {
 		return
 	}
 	for range 1 + w.rng.IntN(burst) {
+		if w.oneIn(w.faults.Edits) {
+			x.edit(w.rng.IntN(w.faults.Blocks))
+			continue
+		}
 		r := g.newRecord()
 		r.Type = wire.RecordWrite
 		if w.oneIn(8) {
@@ -90,7 +97,7 @@ func (x *group) write() {
 		}
 		first := w.rng.IntN(w.faults.Blocks)
 		r.Block, r.Count = block.Index(first), block.Count(1+w.rng.IntN(min(3, w.faults.Blocks-first)))
-		x.step(pg.Input{Kind: pg.Issue, Record: r})
+		x.issue(r)
 		if g.dead {
 			return
 		}
@@ -108,13 +115,14 @@ func (g *gateway) newRecord() *pg.Record {
 	return &pg.Record{}
 }
 
-// read reads a block from a member that may serve it.
-func (x *group) read(b int) {
+// read reads a block from a member that may serve it, for a client or an edit; it
+// tells whether it could begin.
+func (x *group) read(b int, edit *rmw.Item) bool {
 	g, w := x.g, x.g.w
 	at, fx, ok := x.machine.BeginRead(g.now(), g.confirmed)
 	x.carryOut(fx)
 	if !ok || g.dead {
-		return
+		return false
 	}
 	var slot uint32
 	if k := len(g.idle) - 1; k >= 0 {
@@ -124,12 +132,13 @@ func (x *group) read(b int) {
 		g.reads = append(g.reads, reading{})
 	}
 	r := &g.reads[slot]
-	*r = reading{gen: r.gen + 1, active: true, group: x.index, block: b, at: at, atLeast: w.oracle.newest(x.index, b)}
+	*r = reading{gen: r.gen + 1, active: true, group: x.index, block: b, edit: edit, at: at, atLeast: w.oracle.newest(x.index, b)}
 	x.ask(slot)
 	if w.oneIn(16) { // a hedge: two are asked, the first answer counts
 		x.ask(slot)
 	}
 	w.put(w.now+lateAfter, event{kind: evLate, a: int32(g.no), b: int32(slot), c: r.gen})
+	return true
 }
 
 // ask sends a read to a random member that can serve it and was not asked yet.
@@ -165,20 +174,37 @@ func (g *gateway) answered(m *message) {
 		return
 	}
 	if m.refuse != nil {
+		if q, ok := x.memberOf(m.id.Segment); ok && m.refuse.Kind == block.Corrupt {
+			r.corrupt = r.corrupt.Add(q)
+		}
 		x.ask(m.slot)
 		return
 	}
 	if x.machine.MayReturn(g.now(), g.confirmed) {
 		g.w.oracle.returned(x, r, m.found)
+		if r.corrupt != 0 {
+			x.sendMend(m, r)
+		}
+		if i := r.edit; i != nil {
+			r.edit = nil
+			g.endRead(m.slot)
+			x.modify(i, m.found)
+			return
+		}
 	}
 	g.endRead(m.slot)
 }
 
+// endRead ends a read; an edit that it has brought nothing tries again.
 func (g *gateway) endRead(slot uint32) {
 	r := &g.reads[slot]
-	g.group[r.group].machine.EndRead(r.at)
+	x := g.group[r.group]
+	x.machine.EndRead(r.at)
 	r.active = false
 	g.idle = append(g.idle, slot)
+	if r.edit != nil {
+		x.unread = append(x.unread, r.edit)
+	}
 }
 
 // late asks somebody else, and gives up after a while.

@@ -6,6 +6,7 @@ import (
 	"github.com/sextantdisk/sextant/internal/block"
 	"github.com/sextantdisk/sextant/internal/mutant"
 	"github.com/sextantdisk/sextant/logstore/chain"
+	"github.com/sextantdisk/sextant/logstore/hydration"
 	"github.com/sextantdisk/sextant/segmentd/pull"
 	"github.com/sextantdisk/sextant/segmentd/segment"
 	"github.com/sextantdisk/sextant/wire"
@@ -16,11 +17,18 @@ type durable struct {
 	exists   bool
 	meta     segment.Meta
 	promised block.VolumeEpoch
-	damaged  bool        // the log has lost a part
-	floor    block.LSN   // of the last checkpoint
-	base     []block.LSN // newest version of each block at or below it
-	settled  int         // how many records of replica.history there were then
-	entries  []entry     // of above it, in the log's order
+	damaged  bool // the log has lost a part
+	// of the last checkpoint:
+	floor     block.LSN
+	base      []block.LSN // replica.base, and so on
+	leaves    []block.LSN
+	hydration hydration.State
+	history   []entry
+	// since then, in the log's order:
+	entries []entry // above the floor
+	own     []own
+	reach   block.LSN // records up to there were cleaned away
+	rot     []version // what cannot be read any more
 }
 
 // op is a step in the log: all of it is durable, or nothing.
@@ -29,6 +37,7 @@ type op struct {
 	promise block.VolumeEpoch
 	meta    *segment.Meta
 	records []entry
+	own     *own
 	owed    owed
 }
 
@@ -38,7 +47,7 @@ type owed struct {
 	life     uint32
 	epoch    block.VolumeEpoch
 	progress wire.Progress
-	page     uint32 // the catch-up that waits for this page; 0: none
+	then     func() // for a pull; nil: nothing
 }
 
 // enqueue gives a step its place in the log.
@@ -73,6 +82,9 @@ func (n *node) flushed(life uint32) {
 		if o := &batch[i]; !o.r.dropped {
 			n.persist(o)
 			o.r.apply(o.records)
+			if o.own != nil {
+				o.r.takeOwn(o.own)
+			}
 		}
 	}
 	for i := range batch {
@@ -83,8 +95,8 @@ func (n *node) flushed(life uint32) {
 		if o.owed.conn != nil && !coveredLater(batch[i+1:], o) {
 			o.r.answer(&o.owed)
 		}
-		if o.owed.page != 0 {
-			o.r.pageDone(o)
+		if o.owed.then != nil {
+			o.owed.then()
 		}
 		n.w.freeRecords(o.records)
 	}
@@ -114,34 +126,39 @@ func (n *node) persist(o *op) {
 		d.meta, d.exists = *o.meta, true
 	}
 	d.entries = append(d.entries, o.records...)
+	if o.own != nil {
+		o.own.at = len(d.entries)
+		d.own = append(d.own, *o.own)
+		d.heal(o.own)
+		if o.own.kind == ownMend {
+			n.w.Count.Mended++
+		}
+	}
 }
 
 // checkpoint forgets what is settled.
 func (r *replica) checkpoint() {
 	d := &r.disk
-	d.floor = r.chain.Floor()
-	d.base = append(d.base[:0], r.base...)
-	d.settled = len(r.history)
+	d.floor, d.history, r.jumped = r.chain.Floor(), r.history, false
+	d.base, d.leaves = append(d.base[:0], r.base...), append(d.leaves[:0], r.leaves...)
+	d.hydration, d.own = r.hydration.Clone(), d.own[:0]
 	d.entries = slices.DeleteFunc(d.entries, func(e entry) bool { return e.LSN <= d.floor })
 }
 
 // load makes a segment again from what is on disk.
 func (r *replica) load() {
 	d := &r.disk
-	r.core, r.chain, r.watch = nil, chain.Chain[what]{}, pull.Watch{}
-	r.catching = pulling{no: r.catching.no}
+	r.core, r.chain, r.watch, r.catching, r.bad = nil, chain.Chain[what]{}, pull.Watch{}, nil, r.bad[:0]
 	if !d.exists {
 		return
 	}
 	r.core = segment.New(r.id, d.meta, d.promised, d.damaged)
 	clear(r.base)
+	clear(r.leaves)
 	for b := range r.hot {
 		r.hot[b] = r.hot[b][:0]
 	}
-	copy(r.base, d.base)
-	r.history = r.history[:d.settled]
-	r.chain.Restore(chain.Contents[what]{Floor: d.floor, Head: d.floor}, r)
-	r.apply(d.entries)
+	r.restore(d)
 	d.damaged = r.core.Damaged()
 	if r.core.Unsure() {
 		r.reassure()
@@ -165,10 +182,30 @@ func (r *replica) lose() {
 		if r.n.w.rng.IntN(2) == 0 {
 			to = k
 		}
-		d.entries = append(d.entries[:from], d.entries[to:]...)
+		d.cut(from, to)
+	}
+	if k := len(d.own); k > 0 && r.n.w.rng.IntN(2) == 0 {
+		from := r.n.w.rng.IntN(k)
+		d.own = slices.Delete(d.own, from, from+1+r.n.w.rng.IntN(k-from))
 	}
 	if r.n.w.rng.IntN(2) == 0 {
 		d.promised = d.meta.Born
 	}
 	d.damaged = true
+}
+
+// cut takes entries out of the log, and what the segment has logged for itself
+// between them.
+func (d *durable) cut(from, to int) {
+	lost := d.entries[from:to]
+	d.rot = slices.DeleteFunc(d.rot, func(v version) bool {
+		return slices.ContainsFunc(lost, func(e entry) bool { return e.LSN == v.lsn })
+	})
+	d.own = slices.DeleteFunc(d.own, func(o own) bool { return o.at > from && o.at <= to })
+	for i := range d.own {
+		if o := &d.own[i]; o.at > to {
+			o.at -= to - from
+		}
+	}
+	d.entries = append(d.entries[:from], d.entries[to:]...)
 }

@@ -6,15 +6,16 @@
 // what must always hold, and at the end, when everything is healed, that all
 // copies are equal and all that was asked for was done.
 //
-//	World ── gateway (pg.Machine for each group, quorum) ── conn ── node
-//	   │        └─ metadata (metadata/state)                 └─ replica (segment.Core, chain) ── disk
+//	World ── gateway (pg.Machine, quorum, rmw for each group) ── conn ── node
+//	   │        └─ metadata (metadata/state)       replica (segment.Core, chain, ──┤
+//	   │                                             hydration, pull.Machine)     disk
 //	   └─ oracle: what was committed, what clients were told
 //
 // Job: find schedules in which acknowledged data is lost, a stale value is
 // read, copies differ, or nothing goes on, and print the seed that repeats them
 // with the last things that happened to that group.
 //
-// Non-job: sockets, files, Raft: those are for real processes. What TCP gives
+// Non-job: sockets, files, sums, Raft: those are for real processes. What TCP gives
 // is given here: what is sent over one connection comes in order or, when the
 // connection breaks, not at all; what was under way may come late, beside what
 // the next connection brings.

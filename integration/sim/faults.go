@@ -31,12 +31,17 @@ const (
 	metaAway                   // the metadata service cannot be reached
 	replaceCopy                // somebody has a segment replaced, or a replacement cancelled
 	split                      // a gateway stays with two nodes; the others, and metadata, go to the next
+	reduceGroup                // somebody has a group go on without a zone, or take it back
+	cleanLog                   // the older part of a log is cleaned away, of one node or of all
+	rotBlock                   // a block rots, in one copy or two
+	killDonor                  // a node crashes that gives something to another one
 	chaosKinds
 )
 
 var chaosNames = [chaosKinds]string{
 	"takeover", "break", "hold", "partition", "cut-zone", "crash", "crash-zone", "crash-all", "freeze-node",
-	"freeze-gateway", "stall", "fail-disk", "fill-disk", "damage", "lose-disk", "meta-away", "replace", "split",
+	"freeze-gateway", "stall", "fail-disk", "fill-disk", "damage", "lose-disk", "meta-away", "replace", "split", "reduce",
+	"clean", "rot", "kill-donor",
 }
 
 // pace is how often a sort of chaos comes, and for how long, at most: 0 is
@@ -67,6 +72,10 @@ var bounds = [chaosKinds]struct {
 	replaceCopy:   {300 * time.Millisecond, 4 * time.Second, 0, 4},
 	split:         {800 * time.Millisecond, 5 * time.Second, 5 * time.Second, 6},
 	metaAway:      {500 * time.Millisecond, 8 * time.Second, 6 * time.Second, 5},
+	reduceGroup:   {500 * time.Millisecond, 5 * time.Second, 0, 6},
+	cleanLog:      {50 * time.Millisecond, 4 * time.Second, 0, 3},
+	rotBlock:      {100 * time.Millisecond, 4 * time.Second, 0, 4},
+	killDonor:     {300 * time.Millisecond, 5 * time.Second, 2 * time.Second, 5},
 }
 
 // Faults is how unkind a world is, and how small its limits are.
@@ -85,11 +94,15 @@ type Faults struct {
 	Pace  time.Duration
 	Depth int
 	Reads int
+	// Edits: one write in so many changes a part of a block; 0: none.
+	Edits int
 	Hold  time.Duration
 	// Gossip is the mean time between two questions of a node to its peers; 0:
 	// they ask nothing.
 	Gossip time.Duration
-	Drift  float64 // how wrong a clock may run, either way
+	// Scrub is the mean time between two looks of a node at all that it has.
+	Scrub time.Duration
+	Drift float64 // how wrong a clock may run, either way
 	// Payload is what a record counts for in rings and windows.
 	Payload block.ByteCount
 	Ring    block.ByteCount
@@ -115,6 +128,8 @@ func DrawFaults(rng *rand.Rand) Faults {
 	if rng.IntN(3) > 0 {
 		f.Gossip = between(rng, 100*time.Millisecond, 4*time.Second)
 	}
+	f.Edits = pick(rng, 0, 2, 8)
+	f.Scrub = between(rng, 200*time.Millisecond, 8*time.Second)
 	for k, b := range bounds {
 		if rng.IntN(10) < b.without {
 			continue
@@ -126,8 +141,31 @@ func DrawFaults(rng *rand.Rand) Faults {
 		f.duel(rng)
 	case n < 5:
 		f.move(rng)
+	case n < 7:
+		f.loseZones(rng)
+	case n < 9:
+		f.dry(rng)
 	}
 	return f
+}
+
+// dry makes it a world in which logs reach back to hardly anything, segments are
+// away for long, and those that they are hydrated from die and rot.
+func (f *Faults) dry(rng *rand.Rand) {
+	f.Chaos[cleanLog] = pace{between(rng, 20*time.Millisecond, 300*time.Millisecond), 0}
+	f.Chaos[crashNode] = pace{between(rng, 200*time.Millisecond, 2*time.Second), between(rng, 300*time.Millisecond, 3*time.Second)}
+	f.Chaos[killDonor] = pace{between(rng, 50*time.Millisecond, time.Second), between(rng, 10*time.Millisecond, time.Second)}
+	f.Chaos[rotBlock] = pace{between(rng, 100*time.Millisecond, 2*time.Second), 0}
+	f.Chaos[takeOver] = pace{between(rng, time.Second, 8*time.Second), 0}
+	if rng.IntN(2) == 0 {
+		f.Chaos[damageLog] = pace{between(rng, 50*time.Millisecond, time.Second), 200 * time.Millisecond}
+	}
+	if rng.IntN(2) == 0 {
+		f.Chaos[replaceCopy] = pace{between(rng, 200*time.Millisecond, 2*time.Second), 0}
+	}
+	f.Blocks, f.Ring = 1+rng.IntN(24), block.ByteCount(1+rng.IntN(4))*16*block.KiB
+	f.Delay, f.Flush, f.Pace = min(f.Delay, 5*time.Millisecond), min(f.Flush, 5*time.Millisecond), min(f.Pace, 10*time.Millisecond)
+	f.Gossip = between(rng, 100*time.Millisecond, time.Second)
 }
 
 // move makes it a world in which segments are replaced all the time, under
@@ -177,8 +215,8 @@ func pick[T any](rng *rand.Rand, from ...T) T { return from[rng.IntN(len(from))]
 
 // String is the mix, without what does not come.
 func (f Faults) String() string {
-	s := fmt.Sprintf("%d groups of %d blocks, delay %v, flush %v, late 1/%d, %d slow, a request each %v, %d deep, %d/10 reads, hold %v, drift %v, payload %v, ring %v",
-		f.Groups, f.Blocks, f.Delay, f.Flush, f.Late, f.Slow, f.Pace, f.Depth, f.Reads, f.Hold, f.Drift, f.Payload, f.Ring)
+	s := fmt.Sprintf("%d groups of %d blocks, delay %v, flush %v, late 1/%d, %d slow, a request each %v, %d deep, %d/10 reads, edits 1/%d, hold %v, drift %v, payload %v, ring %v, gossip %v, scrub %v",
+		f.Groups, f.Blocks, f.Delay, f.Flush, f.Late, f.Slow, f.Pace, f.Depth, f.Reads, f.Edits, f.Hold, f.Drift, f.Payload, f.Ring, f.Gossip, f.Scrub)
 	for k, p := range f.Chaos {
 		if p.every != 0 {
 			s += fmt.Sprintf(", %s %v/%v", chaosNames[k], p.every, p.lasts)

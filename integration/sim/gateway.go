@@ -8,6 +8,7 @@ import (
 	"github.com/sextantdisk/sextant/metadata/state"
 	"github.com/sextantdisk/sextant/volume/pg"
 	"github.com/sextantdisk/sextant/volume/quorum"
+	"github.com/sextantdisk/sextant/volume/rmw"
 	"github.com/sextantdisk/sextant/wire"
 )
 
@@ -48,6 +49,8 @@ type group struct {
 	nodes     []*node // by member; nil: the number is free
 	committed block.LSN
 	opened    bool
+	edits     rmw.Edits
+	unread    []*rmw.Item // edits that are to be read
 }
 
 const (
@@ -127,7 +130,7 @@ func (g *gateway) know(cfg metadata.PGConfig) *group {
 		return g.group[i]
 	}
 	x := &group{g: g, index: i}
-	x.seat(&quorum.Config{Write: writeQuorum, Read: readQuorum}, cfg)
+	x.seat(&quorum.Config{}, cfg)
 	e := g.epoch
 	empty, unopened := quorum.EmptyWaits(cfg.Born, e, g.emptyUntil, g.knownUntil)
 	x.machine = pg.New(pg.Config{
@@ -213,6 +216,9 @@ func (g *gateway) tick() {
 			if g.dead {
 				return
 			}
+		}
+		if x.tickEdits(); g.dead {
+			return
 		}
 		if x.machine.Phase() == pg.Idle && g.w.rng.IntN(20) == 0 {
 			x.start() // groups are opened in the background, too
@@ -336,6 +342,9 @@ func (x *group) carryOut(fx *pg.Effects) {
 			w.note(x.index, "gateway %d is open at %v", g.epoch, x.committed)
 		}
 	}
+	if x.edits.Busy() {
+		x.advanceEdits()
+	}
 }
 
 func (x *group) send(s *pg.Send) {
@@ -352,7 +361,7 @@ func (x *group) send(s *pg.Send) {
 	case pg.SendRecords:
 		m.sort = msgWrite
 		for _, r := range s.Records {
-			w.oracle.issued(x, &r.Record)
+			w.oracle.issued(x, r)
 			m.records = append(m.records, entry{LSN: r.LSN, Prev: r.Prev, Value: what{r.Type, uint16(r.Block), uint16(r.Count)}})
 		}
 	}

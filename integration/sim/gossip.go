@@ -32,7 +32,7 @@ func (r *replica) askPeer() {
 	w, n := r.n.w, r.n
 	cfg, placed := w.meta.config(r.group)
 	peers := slices.DeleteFunc(cfg.Segments, func(s metadata.Segment) bool { return s.ID == r.id })
-	if !placed || r.core == nil || r.catching.on || len(peers) == 0 {
+	if !placed || r.core == nil || r.pulling() || len(peers) == 0 {
 		return
 	}
 	s, life := pick(w.rng, peers...), n.life
@@ -42,27 +42,25 @@ func (r *replica) askPeer() {
 		if p == nil || p.core == nil || peer.down || peer.failed || !w.near(n.zone, peer.zone) {
 			return
 		}
-		told := pull.Told{Epoch: p.core.Promised(), SCL: p.chain.SCL(), Usable: !p.core.Damaged()}
-		w.after(w.delay(w.faults.Delay, peer.slow), func() {
-			if n.life == life && !n.down && !n.failed && !r.dropped && r.core != nil {
-				r.look(p, told)
+		told := pull.Told{Epoch: p.core.Promised(), SCL: p.chain.SCL(), Floor: p.hydration.Lowest(p.chain.Floor()), Usable: !p.core.Unsure() && !p.core.Damaged() && !p.hydration.On}
+		n.after(life, w.delay(w.faults.Delay, peer.slow), func() {
+			if !n.failed && !r.dropped && r.core != nil {
+				r.look(told)
 			}
 		})
 	})
 }
 
 // look compares, and pulls what is missing or learns of a newer writer.
-func (r *replica) look(p *replica, peer pull.Told) {
-	v := r.watch.Look(pull.Told{Epoch: r.core.Promised(), SCL: r.chain.SCL()}, peer)
+func (r *replica) look(peer pull.Told) {
+	v := r.watch.Look(pull.Told{Epoch: r.core.Promised(), SCL: r.chain.SCL(), Hydrating: r.hydration.On}, peer)
 	if v.Learn {
 		r.reassure()
 	}
-	upTo := min(v.UpTo, peer.SCL)
-	if upTo == 0 || upTo <= r.chain.SCL() || r.catching.on || peer.Epoch != r.core.Promised() {
+	r.settled(r.core.Promised(), wire.Progress{Floor: v.Floor})
+	if v.UpTo == 0 || r.pulling() {
 		return
 	}
-	m := r.core.Meta()
-	id := wire.Identity{Cluster: m.Cluster, Volume: m.Volume, Segment: p.id, PG: m.PG, Epoch: r.core.Promised(), Member: m.Member}
 	r.n.w.Count.Gossips++
-	r.begin(pulling{epoch: id.Epoch, id: id, donor: p.n, upTo: upTo})
+	r.newPuller().begin(v.UpTo)
 }

@@ -32,7 +32,13 @@ func (w *World) heal() {
 			c.apartUntil, c.heldOut, c.heldBack = 0, 0, 0
 		}
 	}
-	w.faults.Late = 0
+	if w.faults.Gossip == 0 { // daemons always do
+		w.faults.Gossip = time.Second
+		for _, n := range w.nodes {
+			n.gossip()
+		}
+	}
+	w.faults.Late, w.faults.Scrub = 0, min(w.faults.Scrub, scrubAtLeast)
 	if w.newest() == nil {
 		w.takeover()
 	}
@@ -43,6 +49,9 @@ func (w *World) heal() {
 // done, and all copies are equal (I4).
 func (w *World) unwell() string {
 	w.cancelHopeless()
+	if why := w.endZones(); why != "" {
+		return why
+	}
 	g := w.newest()
 	if g == nil || g.epoch == 0 {
 		return "there is no gateway"
@@ -70,6 +79,9 @@ func (x *group) unwell() string {
 	if n, _ := m.Pending(); n > 0 {
 		return fmt.Sprintf("%d writes wait", n)
 	}
+	if n := x.edits.Len(); n > 0 {
+		return fmt.Sprintf("%d edits wait", n)
+	}
 	if !m.LeaseSettled() {
 		return "waits for a former lease"
 	}
@@ -88,10 +100,13 @@ func (x *group) unwell() string {
 			return fmt.Sprintf("node %d has no segment", n.no)
 		}
 		if s := m.Member(quorum.Member(i)); s.State != pg.Streaming || s.Damaged || r.core.Damaged() {
-			return fmt.Sprintf("node %d is %v at %v, damaged %v", n.no, s.State, s.SCL, s.Damaged)
+			return fmt.Sprintf("node %d is %v at %v, damaged %v, %s", n.no, s.State, s.SCL, s.Damaged, r.pullState())
 		}
 		if scl := r.chain.SCL(); scl != m.Tail() {
 			return fmt.Sprintf("node %d stands at %v, not %v", n.no, scl, m.Tail())
+		}
+		if r.decays() {
+			return fmt.Sprintf("node %d has blocks that have rotten: %v", n.no, r.disk.rot)
 		}
 		x.compare(r, m.Tail())
 	}

@@ -5,6 +5,7 @@ import (
 
 	"github.com/sextantdisk/sextant/internal/block"
 	"github.com/sextantdisk/sextant/logstore/chain"
+	"github.com/sextantdisk/sextant/segmentd/pull"
 	"github.com/sextantdisk/sextant/wire"
 )
 
@@ -17,10 +18,11 @@ const (
 	msgPing
 	msgCatchUp
 	msgRead
+	msgMend   // a block again that was damaged there
 	msgAck    // back to the gateway, with Ack or Refuse
 	msgData   // the answer to a read
-	msgFetch  // from one node to another
-	msgPage   // and back
+	msgAsk    // from one node to another, for a pull
+	msgAnswer // and back
 	fromNodes = msgAck
 )
 
@@ -60,15 +62,22 @@ type message struct {
 	refuse   *wire.Refuse
 	ok       bool
 
-	at    block.LSN // read-point; after which LSN is fetched
+	at    block.LSN // read-point; after which LSN is fetched; the cut of what is given
 	upTo  block.LSN
-	found block.LSN // the version that a read found
+	found block.LSN // the version that a read found, or that is given; the cut of marks
 	block int
 	slot  uint32 // of the read
 	gen   uint32
 
 	from, to *node // between nodes; to is also who gives to whom catches up
 	segment  block.SegmentID
+
+	// between nodes, for a pull
+	source *source
+	ask    pull.EffectKind // 0: where do you stand
+	gone   bool            // the log does not reach back
+	stand  pull.Stand
+	marks  []pull.Mark
 }
 
 // newMessage gives an empty message.

@@ -59,7 +59,7 @@ func (s *service) register(n *node) {
 	session := make([]byte, 16)
 	session[0] = byte(n.no + 1)
 	s.must(&pb.Command{Body: &pb.Command_RegisterNode{RegisterNode: &pb.RegisterNode{
-		Node: string(n.name), Zone: fmt.Sprintf("z%d", n.zone), Address: fmt.Sprintf("10.0.0.%d:1", n.no+1), Disk: n.disk[:],
+		Node: string(n.name), Zone: zoneName(n.zone), Address: fmt.Sprintf("10.0.0.%d:1", n.no+1), Disk: n.disk[:],
 		Boot: uint64(n.life) + 1, Capacity: uint64(block.TiB), Session: session,
 	}}})
 }

@@ -67,6 +67,10 @@ func (n *node) replica(id block.SegmentID) *replica {
 // receive takes a gateway's message, as segmentd does.
 func (n *node) receive(m *message) {
 	c := m.conn
+	if m.sort == msgMend {
+		n.mend(m)
+		return
+	}
 	if n.failed {
 		n.refuse(m, &wire.Refuse{Kind: block.Unavailable, Message: "the disk has failed"})
 		return
@@ -113,15 +117,24 @@ func (n *node) refuse(m *message, refusal *wire.Refuse) {
 // fromPeer takes a message of another node.
 func (n *node) fromPeer(m *message) {
 	switch m.sort {
-	case msgFetch:
+	case msgAsk:
 		n.give(m)
-	case msgPage:
-		if n.life == m.life && !n.down {
-			if r := n.replica(m.segment); r != nil {
-				r.takePage(m)
-			}
-		}
+	case msgAnswer:
+		m.source.answer(m)
 	}
+}
+
+// after has the process, in a life, do something later: when it runs.
+func (n *node) after(life uint32, d time.Duration, do func()) {
+	n.w.after(d, func() {
+		switch {
+		case n.life != life || n.down:
+		case n.asleepUntil > n.w.now:
+			n.after(life, n.asleepUntil-n.w.now, do)
+		default:
+			do()
+		}
+	})
 }
 
 // crash ends the process: what was not flushed is lost, but for a part of what

@@ -5,7 +5,6 @@ import (
 
 	"github.com/sextantdisk/sextant/internal/block"
 	"github.com/sextantdisk/sextant/volume/pg"
-	"github.com/sextantdisk/sextant/wire"
 )
 
 // oracle sees everything at once, and checks what must always hold:
@@ -20,6 +19,8 @@ import (
 //     than what had been acknowledged or returned when it began, whoever told
 //     (a register for each block; unacknowledged writes are maybe, for ever);
 //   - nothing below a read-point in use is given up (I6);
+//   - a change of a part of a block has modified the version before its own (B1);
+//   - a leaf that is given to a peer is as of its cut (R21);
 //   - a request is answered once.
 type oracle struct {
 	w         *World
@@ -38,6 +39,9 @@ type issued struct {
 	known     bool
 	committed bool
 	answered  bool
+	// edit: it was made of the version base of its block (B1).
+	edit bool
+	base block.LSN
 }
 
 // history is what is known of a group.
@@ -81,7 +85,7 @@ func (o *oracle) record(l block.LSN) *issued {
 }
 
 // issued: a writer has sent a record.
-func (o *oracle) issued(x *group, r *wire.Record) {
+func (o *oracle) issued(x *group, r *pg.Record) {
 	i := o.record(r.LSN)
 	if i.known {
 		if i.prev != r.Prev || int(i.group) != x.index {
@@ -89,7 +93,8 @@ func (o *oracle) issued(x *group, r *wire.Record) {
 		}
 		return
 	}
-	*i = issued{prev: r.Prev, what: what{r.Type, uint16(r.Block), uint16(r.Count)}, group: uint8(x.index), known: true}
+	base, edit := r.Owner.(readFrom)
+	*i = issued{prev: r.Prev, what: what{r.Type, uint16(r.Block), uint16(r.Count)}, group: uint8(x.index), known: true, edit: edit, base: block.LSN(base)}
 }
 
 // committed: a gateway says that all up to l is on a write quorum.
@@ -134,6 +139,9 @@ func (o *oracle) extend(x *group, h *history, l block.LSN) {
 	for i := len(way) - 1; i >= 0; i-- {
 		r := o.record(way[i])
 		for b := range r.what.blocks() {
+			if before := o.versionAt(x.index, b, way[i]); r.edit && before != r.base {
+				o.fail(x.index, "gateway %d: edit %v of block %d has modified version %v; it follows %v, which is lost (B1, T23)", way[i].Epoch(), way[i], b, r.base, before)
+			}
 			h.blocks[b] = append(h.blocks[b], way[i])
 		}
 	}
@@ -145,13 +153,13 @@ func (o *oracle) extend(x *group, h *history, l block.LSN) {
 func (o *oracle) quorumHas(x *group, l block.LSN) {
 	for _, set := range x.quorum.Sets {
 		lack := 0
-		for _, m := range set {
+		for _, m := range set.Members {
 			if x.nodes[m].lacks(x.quorum.Segments[m], l) && !o.w.meta.departed(x.index, x.quorum.Segments[m]) {
 				lack++
 			}
 		}
-		if lack > len(set)-x.quorum.Write {
-			o.fail(x.index, "gateway %d has committed %v, and %d of %d have it not on disk (I1, R7)", x.g.epoch, l, lack, len(set))
+		if lack > len(set.Members)-set.Write {
+			o.fail(x.index, "gateway %d has committed %v, and %d of %d have it not on disk (I1, R7)", x.g.epoch, l, lack, len(set.Members))
 		}
 	}
 }
@@ -179,14 +187,17 @@ func (o *oracle) back(group int) {
 	if !placed || tip == 0 {
 		return
 	}
-	for _, set := range cfg.Sets {
+	for i, set := range cfg.Sets {
+		if !findsAll(cfg, i) {
+			continue
+		}
 		lack := 0
 		for _, i := range set {
 			if s := cfg.Segments[i]; s.Hydrated && o.w.nodeOf(s).lacks(s.ID, tip) {
 				lack++
 			}
 		}
-		if lack >= readQuorum {
+		if lack >= whole.Of(len(set)).Read {
 			o.fail(group, "%v is committed, and %d segments that count for data have it not (I1)", tip, lack)
 		}
 	}
@@ -268,6 +279,13 @@ func (o *oracle) stale(m *message, r *replica) {
 	g := m.conn.g
 	if read := &g.reads[m.slot]; !g.dead && read.active && read.gen == m.gen && r.core.Promised() == g.epoch {
 		o.fail(r.group, "node %d has settled up to %v; gateway %d reads at %v (I6, R13)", r.n.no, r.chain.Floor(), g.epoch, m.at)
+	}
+}
+
+// given: a segment gives a block of a leaf to a peer, as of a cut (R21).
+func (o *oracle) given(r *replica, b int, cut, found block.LSN) {
+	if want := o.versionAt(r.group, b, cut); found != want {
+		o.fail(r.group, "node %d gives version %v of block %d as of %v; it is %v (I4, R21)", r.n.no, found, b, cut, want)
 	}
 }
 

@@ -7,6 +7,7 @@ import (
 	"github.com/sextantdisk/sextant/internal/block"
 	"github.com/sextantdisk/sextant/internal/mutant"
 	"github.com/sextantdisk/sextant/logstore/chain"
+	"github.com/sextantdisk/sextant/logstore/hydration"
 	"github.com/sextantdisk/sextant/segmentd/pull"
 	"github.com/sextantdisk/sextant/segmentd/segment"
 	"github.com/sextantdisk/sextant/wire"
@@ -23,13 +24,17 @@ type replica struct {
 	dropped bool
 
 	// lost in a crash:
-	core     *segment.Core
-	chain    chain.Chain[what]
-	base     []block.LSN   // newest version of each block at or below the floor
-	hot      [][]block.LSN // versions of each block on the chain above it, ascending
-	history  []entry       // the chain at or below the floor, as far as the log reaches back
-	catching pulling
-	watch    pull.Watch
+	core      *segment.Core
+	chain     chain.Chain[what]
+	base      []block.LSN   // newest version of each block at or below the floor
+	leaves    []block.LSN   // up to where each leaf is settled
+	hot       [][]block.LSN // versions of each block on the chain above it, ascending
+	history   []entry       // the chain at or below the floor, as far as the log reaches back
+	hydration hydration.State
+	jumped    bool    // since the last checkpoint history began anew
+	catching  *puller // the last pull; nil: there was none
+	watch     pull.Watch
+	bad       []version // damage that was found
 }
 
 // Join implements chain.Events: e's versions can be read.
@@ -52,6 +57,9 @@ func (r *replica) Settle(e entry) {
 	for b := range e.Value.blocks() {
 		r.base[b] = e.LSN
 		r.hot[b] = slices.Delete(r.hot[b], 0, 1)
+		if l := &r.leaves[b/leafBlocks]; e.LSN > *l || !mutant.On(mutant.LeafStaysNew) {
+			*l = e.LSN
+		}
 	}
 }
 
@@ -112,7 +120,9 @@ func (n *node) bear(m *message) {
 func (n *node) create(id *wire.Identity, group int) *replica {
 	r := n.replica(id.Segment)
 	if r == nil {
-		r = &replica{n: n, id: id.Segment, group: group, base: make([]block.LSN, n.w.faults.Blocks), hot: make([][]block.LSN, n.w.faults.Blocks)}
+		k := n.w.faults.Blocks
+		r = &replica{n: n, id: id.Segment, group: group, base: make([]block.LSN, k), hot: make([][]block.LSN, k),
+			leaves: make([]block.LSN, (k+leafBlocks-1)/leafBlocks)}
 		n.replicas = append(n.replicas, r)
 	}
 	if r.core == nil {
@@ -178,7 +188,7 @@ func (r *replica) say(c *conn, life uint32, to block.VolumeEpoch, stamp wire.Sta
 	m.group, m.id.Segment = r.group, r.id
 	m.ack, m.refuse = r.core.Answer(to, segment.Log{
 		SCL: r.chain.SCL(), Floor: r.chain.Floor(), Head: r.chain.Head(), Unlinked: r.chain.Pending(), Member: r.disk.meta.Member, Full: r.n.full > 0,
-	}, stamp, r.catching.on)
+	}, stamp, r.pulling())
 	if w.trace.keep {
 		w.note(r.group, "node %d tells gateway %d: SCL %v, damaged %v, gap %v, fenced %v", r.n.no, c.g.epoch, m.ack.SCL, m.ack.Damaged, m.ack.Gap, m.refuse != nil)
 	}
@@ -188,7 +198,7 @@ func (r *replica) say(c *conn, life uint32, to block.VolumeEpoch, stamp wire.Sta
 // settled does what the writer's progress allows.
 func (r *replica) settled(epoch block.VolumeEpoch, p wire.Progress) {
 	w, scl := r.n.w, r.chain.SCL()
-	if f := segment.FloorFor(epoch, p.Floor, scl); f > r.chain.Floor() {
+	if f := segment.FloorFor(epoch, p.Floor, scl); f > r.chain.Floor() && !r.hydration.Still() {
 		if !r.chain.SetFloor(f, r) {
 			w.oracle.fail(r.group, "node %d: floor %v of gateway %d is not on its path: %s", r.n.no, f, epoch, r.chain.Describe())
 			return
@@ -230,15 +240,27 @@ func (r *replica) read(m *message) {
 		return
 	}
 	w := r.n.w
-	if err := r.chain.Readable(m.at); err != nil {
+	err := r.hydration.Readable(m.at)
+	if err == nil {
+		err = r.chain.Readable(m.at)
+	}
+	if err != nil {
 		if block.KindOf(err) == block.Stale {
 			w.oracle.stale(m, r)
 		}
 		r.n.refuse(m, &wire.Refuse{Kind: block.KindOf(err), Message: "cannot be read here"})
 		return
 	}
+	found := r.version(m.block, m.at)
+	if r.finds(m.block, found) {
+		if !mutant.On(mutant.RotServed) {
+			r.n.refuse(m, &wire.Refuse{Kind: block.Corrupt, Message: "damaged here"})
+			return
+		}
+		found = rotten
+	}
 	a := w.newMessage(msgData)
 	a.group, a.id, a.slot, a.gen = m.group, m.id, m.slot, m.gen
-	a.found = r.version(m.block, m.at)
+	a.found = found
 	m.conn.reply(m.life, a)
 }

@@ -37,12 +37,19 @@ type World struct {
 // Count is what happened in a run.
 type Count struct {
 	Events, Acks, Reads, Opens, Commits, Failed, Takeovers, CatchUps, Gossips, Chaos int
+	// Reduced is how often a group went on without a zone, Restored how often it
+	// took one back.
+	Reduced, Restored int
+	// Hydrations were begun, Copied blocks came in leaves, Rotten ones were
+	// damaged, Mended ones written again.
+	Hydrations, Copied, Rotten, Mended int
+	Edits                              int // of parts of blocks
 }
 
 // String tells what happened.
 func (c Count) String() string {
-	return fmt.Sprintf("%d events, %d commits, %d acks, %d reads, %d openings of %d takeovers, %d catch-ups by order and %d without, %d writes failed, %d times chaos",
-		c.Events, c.Commits, c.Acks, c.Reads, c.Opens, c.Takeovers, c.CatchUps, c.Gossips, c.Failed, c.Chaos)
+	return fmt.Sprintf("%d events, %d commits, %d acks, %d reads, %d openings of %d takeovers, %d catch-ups by order and %d without, %d writes failed, %d edits, %d zones given up, %d taken back, %d hydrations with %d blocks, %d of %d rotten blocks mended, %d times chaos",
+		c.Events, c.Commits, c.Acks, c.Reads, c.Opens, c.Takeovers, c.CatchUps, c.Gossips, c.Failed, c.Edits, c.Reduced, c.Restored, c.Hydrations, c.Copied, c.Mended, c.Rotten, c.Chaos)
 }
 
 // Add sums up runs.
@@ -57,6 +64,13 @@ func (c *Count) Add(o Count) {
 	c.CatchUps += o.CatchUps
 	c.Gossips += o.Gossips
 	c.Chaos += o.Chaos
+	c.Reduced += o.Reduced
+	c.Restored += o.Restored
+	c.Hydrations += o.Hydrations
+	c.Copied += o.Copied
+	c.Rotten += o.Rotten
+	c.Mended += o.Mended
+	c.Edits += o.Edits
 }
 
 const (
@@ -93,6 +107,7 @@ func New(seed uint64, keep bool) *World {
 	w.takeover()
 	for _, n := range w.nodes {
 		n.gossip()
+		n.scrub()
 	}
 	for k := range chaosKinds {
 		w.plan(k)

@@ -16,6 +16,9 @@ const (
 
 	VictimBeforeCheckpoint Mutant = "victim-before-checkpoint" // a cleaned file is freed though a replay reads it
 	CheckpointInParts      Mutant = "checkpoint-in-parts"      // a checkpoint's position is not that of its contents
+	RottenLeaf             Mutant = "rotten-leaf"              // a leaf of a checkpoint counts whatever its checksum
+	RottenFooter           Mutant = "rotten-footer"            // a footer counts whatever its checksum
+	StartNotSynced         Mutant = "start-not-synced"         // what a start finds counts as durable
 )
 
 // The protocol's mutants, hunted by the simulator.
@@ -43,6 +46,9 @@ const (
 	NoDepartedWait   Mutant = "no-departed-wait"   // nor for those who read from segments that left
 	FloorOverReads   Mutant = "floor-over-reads"   // the floor passes reads that are under way
 	OldSetOnly       Mutant = "old-set-only"       // while segments change the old set alone acknowledges
+	NewSetOnly       Mutant = "new-set-only"       // while segments change the new set alone acknowledges
+	FewFind          Mutant = "few-find"           // a smaller new set finds in a recovery what the old one has acknowledged
+	ReturnedCounts   Mutant = "returned-counts"    // who comes back counts for data before it has caught up
 	UnhydratedCounts Mutant = "unhydrated-counts"  // a new segment counts for data before it has any
 	FinishEarly      Mutant = "finish-early"       // the new set stays alone before it has everything up to P*
 	InstallUnasked   Mutant = "install-unasked"    // P* is taken before the old set has installed the change
@@ -50,13 +56,25 @@ const (
 	ChangeInRecovery Mutant = "change-in-recovery" // segments change while a volume is being opened
 	BornUnasked      Mutant = "born-unasked"       // a segment is made for whoever asks
 	AnnulledStays    Mutant = "annulled-stays"     // what was annulled stays visible
+
+	HydratedEarly  Mutant = "hydrated-early"   // a hydration ends while leaves are still to come
+	HighestCut     Mutant = "highest-cut"      // it goes on from the highest cut, not the lowest
+	FloorMovesOn   Mutant = "floor-moves-on"   // the floor rises between the making of a hydration's first record and its being durable
+	LeafStaysWhole Mutant = "leaf-stays-whole" // a leaf that is copied over by an older one passes for what it was
+	LeafStaysNew   Mutant = "leaf-stays-new"   // so does one that records make older again
+	CopiesUnmissed Mutant = "copies-unmissed"  // leaves count though a part of what was copied is lost
+	LostPeerAgain  Mutant = "lost-peer-again"  // a peer that has failed is asked again
+	RotServed      Mutant = "rot-served"       // damaged blocks are served
+	MendBlindly    Mutant = "mend-blindly"     // a damaged block is mended with another version
+	EditOfAcked    Mutant = "edit-of-acked"    // a sub-block write reads what is acknowledged, not what is issued
+	EditUnlocked   Mutant = "edit-unlocked"    // others change its block meanwhile
 )
 
 // OfLogStore lists the mutants that the log store's crash tests hunt.
 func OfLogStore() []Mutant {
 	return []Mutant{
 		NoSync, TwoFlushes, SumWithoutOffset, AppendAfterTear, BlindRelocation, StaleFrame,
-		VictimBeforeCheckpoint, CheckpointInParts,
+		VictimBeforeCheckpoint, CheckpointInParts, RottenLeaf, RottenFooter, StartNotSynced,
 	}
 }
 
@@ -66,16 +84,19 @@ func OfProtocol() []Mutant {
 		SmallWriteQuorum, LowestSCL, NoPromise, VolatilePromise, AckBeforeSync, AckArrived, FenceOvertakes,
 		RejoinEmpty, ServeEarly, TearMisread, DamagedCounts, DamageForgotten, HighestChild, AnnulledStays,
 		NoReadLease, NoLeaseWait, NoDrift, EmptyUnasked, NoEmptyWait, NoDepartedWait, FloorOverReads,
-		OldSetOnly, FinishEarly,
+		OldSetOnly, NewSetOnly, ReturnedCounts, FinishEarly,
+		HydratedEarly, HighestCut, CopiesUnmissed, LostPeerAgain, RotServed,
+		EditOfAcked, EditUnlocked,
 	}
 }
 
 // Covered lists the mutants of rules that a second rule covers, so that no world
-// is harmed when one of the two is broken: the tests of the rule itself hunt
-// them.
+// is harmed when one of the two is broken, or hardly one in ten thousand: the
+// tests of the rule itself hunt them.
 func Covered() []Mutant {
 	return []Mutant{
-		GiveToAnybody, TakeAfterFence, UnhydratedCounts, InstallUnasked, OldMembers, ChangeInRecovery, BornUnasked,
+		GiveToAnybody, TakeAfterFence, UnhydratedCounts, FewFind, InstallUnasked, OldMembers, ChangeInRecovery, BornUnasked,
+		MendBlindly, FloorMovesOn, LeafStaysWhole, LeafStaysNew,
 	}
 }
 

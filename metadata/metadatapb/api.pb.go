@@ -562,6 +562,8 @@ type SegmentReport struct {
 	State         string                 `protobuf:"bytes,2,opt,name=state,proto3" json:"state,omitempty"`
 	Lag           uint64                 `protobuf:"varint,3,opt,name=lag,proto3" json:"lag,omitempty"`
 	Damaged       uint64                 `protobuf:"varint,4,opt,name=damaged,proto3" json:"damaged,omitempty"`
+	Rate          uint64                 `protobuf:"varint,5,opt,name=rate,proto3" json:"rate,omitempty"`                   // bytes a second that come from peers
+	EndsNs        int64                  `protobuf:"varint,6,opt,name=ends_ns,json=endsNs,proto3" json:"ends_ns,omitempty"` // an estimate of the time left; 0: not known
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
 }
@@ -620,6 +622,20 @@ func (x *SegmentReport) GetLag() uint64 {
 func (x *SegmentReport) GetDamaged() uint64 {
 	if x != nil {
 		return x.Damaged
+	}
+	return 0
+}
+
+func (x *SegmentReport) GetRate() uint64 {
+	if x != nil {
+		return x.Rate
+	}
+	return 0
+}
+
+func (x *SegmentReport) GetEndsNs() int64 {
+	if x != nil {
+		return x.EndsNs
 	}
 	return 0
 }
@@ -2969,7 +2985,7 @@ type PG struct {
 	Born          uint32                 `protobuf:"varint,3,opt,name=born,proto3" json:"born,omitempty"`
 	Segments      []*Segment             `protobuf:"bytes,4,rep,name=segments,proto3" json:"segments,omitempty"`
 	Sets          []*QuorumSet           `protobuf:"bytes,5,rep,name=sets,proto3" json:"sets,omitempty"`
-	Departed      uint32                 `protobuf:"varint,6,opt,name=departed,proto3" json:"departed,omitempty"` // segments that left and are not dropped yet
+	Departed      uint32                 `protobuf:"varint,6,opt,name=departed,proto3" json:"departed,omitempty"` // segments that left and are not dropped yet, and those in no set
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
 }
@@ -3328,6 +3344,121 @@ func (x *ReplaceSegmentRequest) GetJoining() []byte {
 	return nil
 }
 
+// ReduceGroupRequest has a group go on without the copies of a zone. What is
+// so already, or about to be, stays.
+type ReduceGroupRequest struct {
+	state         protoimpl.MessageState `protogen:"open.v1"`
+	Volume        string                 `protobuf:"bytes,1,opt,name=volume,proto3" json:"volume,omitempty"` // name, or id in its printed form
+	Pg            uint32                 `protobuf:"varint,2,opt,name=pg,proto3" json:"pg,omitempty"`
+	Zone          string                 `protobuf:"bytes,3,opt,name=zone,proto3" json:"zone,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *ReduceGroupRequest) Reset() {
+	*x = ReduceGroupRequest{}
+	mi := &file_metadata_metadatapb_api_proto_msgTypes[44]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *ReduceGroupRequest) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*ReduceGroupRequest) ProtoMessage() {}
+
+func (x *ReduceGroupRequest) ProtoReflect() protoreflect.Message {
+	mi := &file_metadata_metadatapb_api_proto_msgTypes[44]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use ReduceGroupRequest.ProtoReflect.Descriptor instead.
+func (*ReduceGroupRequest) Descriptor() ([]byte, []int) {
+	return file_metadata_metadatapb_api_proto_rawDescGZIP(), []int{44}
+}
+
+func (x *ReduceGroupRequest) GetVolume() string {
+	if x != nil {
+		return x.Volume
+	}
+	return ""
+}
+
+func (x *ReduceGroupRequest) GetPg() uint32 {
+	if x != nil {
+		return x.Pg
+	}
+	return 0
+}
+
+func (x *ReduceGroupRequest) GetZone() string {
+	if x != nil {
+		return x.Zone
+	}
+	return ""
+}
+
+// RestoreGroupRequest has a group take the copies back that it goes on without.
+type RestoreGroupRequest struct {
+	state         protoimpl.MessageState `protogen:"open.v1"`
+	Volume        string                 `protobuf:"bytes,1,opt,name=volume,proto3" json:"volume,omitempty"` // name, or id in its printed form
+	Pg            uint32                 `protobuf:"varint,2,opt,name=pg,proto3" json:"pg,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *RestoreGroupRequest) Reset() {
+	*x = RestoreGroupRequest{}
+	mi := &file_metadata_metadatapb_api_proto_msgTypes[45]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *RestoreGroupRequest) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*RestoreGroupRequest) ProtoMessage() {}
+
+func (x *RestoreGroupRequest) ProtoReflect() protoreflect.Message {
+	mi := &file_metadata_metadatapb_api_proto_msgTypes[45]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use RestoreGroupRequest.ProtoReflect.Descriptor instead.
+func (*RestoreGroupRequest) Descriptor() ([]byte, []int) {
+	return file_metadata_metadatapb_api_proto_rawDescGZIP(), []int{45}
+}
+
+func (x *RestoreGroupRequest) GetVolume() string {
+	if x != nil {
+		return x.Volume
+	}
+	return ""
+}
+
+func (x *RestoreGroupRequest) GetPg() uint32 {
+	if x != nil {
+		return x.Pg
+	}
+	return 0
+}
+
 // ChangeRequest is about the change of a group that is under way. The epochs
 // must be those in force.
 type ChangeRequest struct {
@@ -3342,7 +3473,7 @@ type ChangeRequest struct {
 
 func (x *ChangeRequest) Reset() {
 	*x = ChangeRequest{}
-	mi := &file_metadata_metadatapb_api_proto_msgTypes[44]
+	mi := &file_metadata_metadatapb_api_proto_msgTypes[46]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -3354,7 +3485,7 @@ func (x *ChangeRequest) String() string {
 func (*ChangeRequest) ProtoMessage() {}
 
 func (x *ChangeRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_metadata_metadatapb_api_proto_msgTypes[44]
+	mi := &file_metadata_metadatapb_api_proto_msgTypes[46]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -3367,7 +3498,7 @@ func (x *ChangeRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use ChangeRequest.ProtoReflect.Descriptor instead.
 func (*ChangeRequest) Descriptor() ([]byte, []int) {
-	return file_metadata_metadatapb_api_proto_rawDescGZIP(), []int{44}
+	return file_metadata_metadatapb_api_proto_rawDescGZIP(), []int{46}
 }
 
 func (x *ChangeRequest) GetVolume() []byte {
@@ -3412,7 +3543,7 @@ type Member struct {
 
 func (x *Member) Reset() {
 	*x = Member{}
-	mi := &file_metadata_metadatapb_api_proto_msgTypes[45]
+	mi := &file_metadata_metadatapb_api_proto_msgTypes[47]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -3424,7 +3555,7 @@ func (x *Member) String() string {
 func (*Member) ProtoMessage() {}
 
 func (x *Member) ProtoReflect() protoreflect.Message {
-	mi := &file_metadata_metadatapb_api_proto_msgTypes[45]
+	mi := &file_metadata_metadatapb_api_proto_msgTypes[47]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -3437,7 +3568,7 @@ func (x *Member) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Member.ProtoReflect.Descriptor instead.
 func (*Member) Descriptor() ([]byte, []int) {
-	return file_metadata_metadatapb_api_proto_rawDescGZIP(), []int{45}
+	return file_metadata_metadatapb_api_proto_rawDescGZIP(), []int{47}
 }
 
 func (x *Member) GetId() string {
@@ -3490,7 +3621,7 @@ type ClusterInfoRequest struct {
 
 func (x *ClusterInfoRequest) Reset() {
 	*x = ClusterInfoRequest{}
-	mi := &file_metadata_metadatapb_api_proto_msgTypes[46]
+	mi := &file_metadata_metadatapb_api_proto_msgTypes[48]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -3502,7 +3633,7 @@ func (x *ClusterInfoRequest) String() string {
 func (*ClusterInfoRequest) ProtoMessage() {}
 
 func (x *ClusterInfoRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_metadata_metadatapb_api_proto_msgTypes[46]
+	mi := &file_metadata_metadatapb_api_proto_msgTypes[48]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -3515,7 +3646,7 @@ func (x *ClusterInfoRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use ClusterInfoRequest.ProtoReflect.Descriptor instead.
 func (*ClusterInfoRequest) Descriptor() ([]byte, []int) {
-	return file_metadata_metadatapb_api_proto_rawDescGZIP(), []int{46}
+	return file_metadata_metadatapb_api_proto_rawDescGZIP(), []int{48}
 }
 
 type ClusterInfoReply struct {
@@ -3529,7 +3660,7 @@ type ClusterInfoReply struct {
 
 func (x *ClusterInfoReply) Reset() {
 	*x = ClusterInfoReply{}
-	mi := &file_metadata_metadatapb_api_proto_msgTypes[47]
+	mi := &file_metadata_metadatapb_api_proto_msgTypes[49]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -3541,7 +3672,7 @@ func (x *ClusterInfoReply) String() string {
 func (*ClusterInfoReply) ProtoMessage() {}
 
 func (x *ClusterInfoReply) ProtoReflect() protoreflect.Message {
-	mi := &file_metadata_metadatapb_api_proto_msgTypes[47]
+	mi := &file_metadata_metadatapb_api_proto_msgTypes[49]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -3554,7 +3685,7 @@ func (x *ClusterInfoReply) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use ClusterInfoReply.ProtoReflect.Descriptor instead.
 func (*ClusterInfoReply) Descriptor() ([]byte, []int) {
-	return file_metadata_metadatapb_api_proto_rawDescGZIP(), []int{47}
+	return file_metadata_metadatapb_api_proto_rawDescGZIP(), []int{49}
 }
 
 func (x *ClusterInfoReply) GetCluster() []byte {
@@ -3590,7 +3721,7 @@ type JoinRequest struct {
 
 func (x *JoinRequest) Reset() {
 	*x = JoinRequest{}
-	mi := &file_metadata_metadatapb_api_proto_msgTypes[48]
+	mi := &file_metadata_metadatapb_api_proto_msgTypes[50]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -3602,7 +3733,7 @@ func (x *JoinRequest) String() string {
 func (*JoinRequest) ProtoMessage() {}
 
 func (x *JoinRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_metadata_metadatapb_api_proto_msgTypes[48]
+	mi := &file_metadata_metadatapb_api_proto_msgTypes[50]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -3615,7 +3746,7 @@ func (x *JoinRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use JoinRequest.ProtoReflect.Descriptor instead.
 func (*JoinRequest) Descriptor() ([]byte, []int) {
-	return file_metadata_metadatapb_api_proto_rawDescGZIP(), []int{48}
+	return file_metadata_metadatapb_api_proto_rawDescGZIP(), []int{50}
 }
 
 func (x *JoinRequest) GetMember() *Member {
@@ -3654,7 +3785,7 @@ type JoinReply struct {
 
 func (x *JoinReply) Reset() {
 	*x = JoinReply{}
-	mi := &file_metadata_metadatapb_api_proto_msgTypes[49]
+	mi := &file_metadata_metadatapb_api_proto_msgTypes[51]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -3666,7 +3797,7 @@ func (x *JoinReply) String() string {
 func (*JoinReply) ProtoMessage() {}
 
 func (x *JoinReply) ProtoReflect() protoreflect.Message {
-	mi := &file_metadata_metadatapb_api_proto_msgTypes[49]
+	mi := &file_metadata_metadatapb_api_proto_msgTypes[51]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -3679,7 +3810,7 @@ func (x *JoinReply) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use JoinReply.ProtoReflect.Descriptor instead.
 func (*JoinReply) Descriptor() ([]byte, []int) {
-	return file_metadata_metadatapb_api_proto_rawDescGZIP(), []int{49}
+	return file_metadata_metadatapb_api_proto_rawDescGZIP(), []int{51}
 }
 
 type RemoveMemberRequest struct {
@@ -3691,7 +3822,7 @@ type RemoveMemberRequest struct {
 
 func (x *RemoveMemberRequest) Reset() {
 	*x = RemoveMemberRequest{}
-	mi := &file_metadata_metadatapb_api_proto_msgTypes[50]
+	mi := &file_metadata_metadatapb_api_proto_msgTypes[52]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -3703,7 +3834,7 @@ func (x *RemoveMemberRequest) String() string {
 func (*RemoveMemberRequest) ProtoMessage() {}
 
 func (x *RemoveMemberRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_metadata_metadatapb_api_proto_msgTypes[50]
+	mi := &file_metadata_metadatapb_api_proto_msgTypes[52]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -3716,7 +3847,7 @@ func (x *RemoveMemberRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use RemoveMemberRequest.ProtoReflect.Descriptor instead.
 func (*RemoveMemberRequest) Descriptor() ([]byte, []int) {
-	return file_metadata_metadatapb_api_proto_rawDescGZIP(), []int{50}
+	return file_metadata_metadatapb_api_proto_rawDescGZIP(), []int{52}
 }
 
 func (x *RemoveMemberRequest) GetId() string {
@@ -3734,7 +3865,7 @@ type RemoveMemberReply struct {
 
 func (x *RemoveMemberReply) Reset() {
 	*x = RemoveMemberReply{}
-	mi := &file_metadata_metadatapb_api_proto_msgTypes[51]
+	mi := &file_metadata_metadatapb_api_proto_msgTypes[53]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -3746,7 +3877,7 @@ func (x *RemoveMemberReply) String() string {
 func (*RemoveMemberReply) ProtoMessage() {}
 
 func (x *RemoveMemberReply) ProtoReflect() protoreflect.Message {
-	mi := &file_metadata_metadatapb_api_proto_msgTypes[51]
+	mi := &file_metadata_metadatapb_api_proto_msgTypes[53]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -3759,7 +3890,7 @@ func (x *RemoveMemberReply) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use RemoveMemberReply.ProtoReflect.Descriptor instead.
 func (*RemoveMemberReply) Descriptor() ([]byte, []int) {
-	return file_metadata_metadatapb_api_proto_rawDescGZIP(), []int{51}
+	return file_metadata_metadatapb_api_proto_rawDescGZIP(), []int{53}
 }
 
 type Problem struct {
@@ -3774,7 +3905,7 @@ type Problem struct {
 
 func (x *Problem) Reset() {
 	*x = Problem{}
-	mi := &file_metadata_metadatapb_api_proto_msgTypes[52]
+	mi := &file_metadata_metadatapb_api_proto_msgTypes[54]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -3786,7 +3917,7 @@ func (x *Problem) String() string {
 func (*Problem) ProtoMessage() {}
 
 func (x *Problem) ProtoReflect() protoreflect.Message {
-	mi := &file_metadata_metadatapb_api_proto_msgTypes[52]
+	mi := &file_metadata_metadatapb_api_proto_msgTypes[54]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -3799,7 +3930,7 @@ func (x *Problem) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Problem.ProtoReflect.Descriptor instead.
 func (*Problem) Descriptor() ([]byte, []int) {
-	return file_metadata_metadatapb_api_proto_rawDescGZIP(), []int{52}
+	return file_metadata_metadatapb_api_proto_rawDescGZIP(), []int{54}
 }
 
 func (x *Problem) GetSubject() string {
@@ -3838,13 +3969,15 @@ type VolumeStatus struct {
 	Counters       map[string]uint64      `protobuf:"bytes,4,rep,name=counters,proto3" json:"counters,omitempty" protobuf_key:"bytes,1,opt,name=key" protobuf_val:"varint,2,opt,name=value"`
 	Changes        []*PGChange            `protobuf:"bytes,5,rep,name=changes,proto3" json:"changes,omitempty"`
 	ChangesTotal   uint32                 `protobuf:"varint,6,opt,name=changes_total,json=changesTotal,proto3" json:"changes_total,omitempty"`
+	Reduced        []*ReducedPG           `protobuf:"bytes,7,rep,name=reduced,proto3" json:"reduced,omitempty"`
+	ReducedTotal   uint32                 `protobuf:"varint,8,opt,name=reduced_total,json=reducedTotal,proto3" json:"reduced_total,omitempty"`
 	unknownFields  protoimpl.UnknownFields
 	sizeCache      protoimpl.SizeCache
 }
 
 func (x *VolumeStatus) Reset() {
 	*x = VolumeStatus{}
-	mi := &file_metadata_metadatapb_api_proto_msgTypes[53]
+	mi := &file_metadata_metadatapb_api_proto_msgTypes[55]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -3856,7 +3989,7 @@ func (x *VolumeStatus) String() string {
 func (*VolumeStatus) ProtoMessage() {}
 
 func (x *VolumeStatus) ProtoReflect() protoreflect.Message {
-	mi := &file_metadata_metadatapb_api_proto_msgTypes[53]
+	mi := &file_metadata_metadatapb_api_proto_msgTypes[55]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -3869,7 +4002,7 @@ func (x *VolumeStatus) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use VolumeStatus.ProtoReflect.Descriptor instead.
 func (*VolumeStatus) Descriptor() ([]byte, []int) {
-	return file_metadata_metadatapb_api_proto_rawDescGZIP(), []int{53}
+	return file_metadata_metadatapb_api_proto_rawDescGZIP(), []int{55}
 }
 
 func (x *VolumeStatus) GetVolume() *Volume {
@@ -3914,6 +4047,81 @@ func (x *VolumeStatus) GetChangesTotal() uint32 {
 	return 0
 }
 
+func (x *VolumeStatus) GetReduced() []*ReducedPG {
+	if x != nil {
+		return x.Reduced
+	}
+	return nil
+}
+
+func (x *VolumeStatus) GetReducedTotal() uint32 {
+	if x != nil {
+		return x.ReducedTotal
+	}
+	return 0
+}
+
+// ReducedPG is a group that goes on without the copies of a zone.
+type ReducedPG struct {
+	state         protoimpl.MessageState `protogen:"open.v1"`
+	Pg            uint32                 `protobuf:"varint,1,opt,name=pg,proto3" json:"pg,omitempty"`
+	Zone          string                 `protobuf:"bytes,2,opt,name=zone,proto3" json:"zone,omitempty"`
+	Copies        uint32                 `protobuf:"varint,3,opt,name=copies,proto3" json:"copies,omitempty"` // that are left
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *ReducedPG) Reset() {
+	*x = ReducedPG{}
+	mi := &file_metadata_metadatapb_api_proto_msgTypes[56]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *ReducedPG) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*ReducedPG) ProtoMessage() {}
+
+func (x *ReducedPG) ProtoReflect() protoreflect.Message {
+	mi := &file_metadata_metadatapb_api_proto_msgTypes[56]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use ReducedPG.ProtoReflect.Descriptor instead.
+func (*ReducedPG) Descriptor() ([]byte, []int) {
+	return file_metadata_metadatapb_api_proto_rawDescGZIP(), []int{56}
+}
+
+func (x *ReducedPG) GetPg() uint32 {
+	if x != nil {
+		return x.Pg
+	}
+	return 0
+}
+
+func (x *ReducedPG) GetZone() string {
+	if x != nil {
+		return x.Zone
+	}
+	return ""
+}
+
+func (x *ReducedPG) GetCopies() uint32 {
+	if x != nil {
+		return x.Copies
+	}
+	return 0
+}
+
 // PGChange is a change of a group's segments that is under way.
 type PGChange struct {
 	state         protoimpl.MessageState `protogen:"open.v1"`
@@ -3923,13 +4131,15 @@ type PGChange struct {
 	Joining       []byte                 `protobuf:"bytes,4,opt,name=joining,proto3" json:"joining,omitempty"`
 	JoiningNode   string                 `protobuf:"bytes,5,opt,name=joining_node,json=joiningNode,proto3" json:"joining_node,omitempty"`
 	Hydrated      bool                   `protobuf:"varint,6,opt,name=hydrated,proto3" json:"hydrated,omitempty"`
+	Zone          string                 `protobuf:"bytes,7,opt,name=zone,proto3" json:"zone,omitempty"` // the group gives it up, or, if back, takes it back; then no segment is named
+	Back          bool                   `protobuf:"varint,8,opt,name=back,proto3" json:"back,omitempty"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
 }
 
 func (x *PGChange) Reset() {
 	*x = PGChange{}
-	mi := &file_metadata_metadatapb_api_proto_msgTypes[54]
+	mi := &file_metadata_metadatapb_api_proto_msgTypes[57]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -3941,7 +4151,7 @@ func (x *PGChange) String() string {
 func (*PGChange) ProtoMessage() {}
 
 func (x *PGChange) ProtoReflect() protoreflect.Message {
-	mi := &file_metadata_metadatapb_api_proto_msgTypes[54]
+	mi := &file_metadata_metadatapb_api_proto_msgTypes[57]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -3954,7 +4164,7 @@ func (x *PGChange) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use PGChange.ProtoReflect.Descriptor instead.
 func (*PGChange) Descriptor() ([]byte, []int) {
-	return file_metadata_metadatapb_api_proto_rawDescGZIP(), []int{54}
+	return file_metadata_metadatapb_api_proto_rawDescGZIP(), []int{57}
 }
 
 func (x *PGChange) GetPg() uint32 {
@@ -3999,6 +4209,20 @@ func (x *PGChange) GetHydrated() bool {
 	return false
 }
 
+func (x *PGChange) GetZone() string {
+	if x != nil {
+		return x.Zone
+	}
+	return ""
+}
+
+func (x *PGChange) GetBack() bool {
+	if x != nil {
+		return x.Back
+	}
+	return false
+}
+
 type DamageReport struct {
 	state         protoimpl.MessageState `protogen:"open.v1"`
 	Node          string                 `protobuf:"bytes,1,opt,name=node,proto3" json:"node,omitempty"`
@@ -4009,7 +4233,7 @@ type DamageReport struct {
 
 func (x *DamageReport) Reset() {
 	*x = DamageReport{}
-	mi := &file_metadata_metadatapb_api_proto_msgTypes[55]
+	mi := &file_metadata_metadatapb_api_proto_msgTypes[58]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -4021,7 +4245,7 @@ func (x *DamageReport) String() string {
 func (*DamageReport) ProtoMessage() {}
 
 func (x *DamageReport) ProtoReflect() protoreflect.Message {
-	mi := &file_metadata_metadatapb_api_proto_msgTypes[55]
+	mi := &file_metadata_metadatapb_api_proto_msgTypes[58]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -4034,7 +4258,7 @@ func (x *DamageReport) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use DamageReport.ProtoReflect.Descriptor instead.
 func (*DamageReport) Descriptor() ([]byte, []int) {
-	return file_metadata_metadatapb_api_proto_rawDescGZIP(), []int{55}
+	return file_metadata_metadatapb_api_proto_rawDescGZIP(), []int{58}
 }
 
 func (x *DamageReport) GetNode() string {
@@ -4059,7 +4283,7 @@ type StatusRequest struct {
 
 func (x *StatusRequest) Reset() {
 	*x = StatusRequest{}
-	mi := &file_metadata_metadatapb_api_proto_msgTypes[56]
+	mi := &file_metadata_metadatapb_api_proto_msgTypes[59]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -4071,7 +4295,7 @@ func (x *StatusRequest) String() string {
 func (*StatusRequest) ProtoMessage() {}
 
 func (x *StatusRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_metadata_metadatapb_api_proto_msgTypes[56]
+	mi := &file_metadata_metadatapb_api_proto_msgTypes[59]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -4084,7 +4308,7 @@ func (x *StatusRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use StatusRequest.ProtoReflect.Descriptor instead.
 func (*StatusRequest) Descriptor() ([]byte, []int) {
-	return file_metadata_metadatapb_api_proto_rawDescGZIP(), []int{56}
+	return file_metadata_metadatapb_api_proto_rawDescGZIP(), []int{59}
 }
 
 type StatusReply struct {
@@ -4101,7 +4325,7 @@ type StatusReply struct {
 
 func (x *StatusReply) Reset() {
 	*x = StatusReply{}
-	mi := &file_metadata_metadatapb_api_proto_msgTypes[57]
+	mi := &file_metadata_metadatapb_api_proto_msgTypes[60]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -4113,7 +4337,7 @@ func (x *StatusReply) String() string {
 func (*StatusReply) ProtoMessage() {}
 
 func (x *StatusReply) ProtoReflect() protoreflect.Message {
-	mi := &file_metadata_metadatapb_api_proto_msgTypes[57]
+	mi := &file_metadata_metadatapb_api_proto_msgTypes[60]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -4126,7 +4350,7 @@ func (x *StatusReply) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use StatusReply.ProtoReflect.Descriptor instead.
 func (*StatusReply) Descriptor() ([]byte, []int) {
-	return file_metadata_metadatapb_api_proto_rawDescGZIP(), []int{57}
+	return file_metadata_metadatapb_api_proto_rawDescGZIP(), []int{60}
 }
 
 func (x *StatusReply) GetCluster() []byte {
@@ -4196,12 +4420,14 @@ const file_metadata_metadatapb_api_proto_rawDesc = "" +
 	"SegmentRef\x12\x16\n" +
 	"\x06volume\x18\x01 \x01(\fR\x06volume\x12\x0e\n" +
 	"\x02pg\x18\x02 \x01(\rR\x02pg\x12\x18\n" +
-	"\asegment\x18\x03 \x01(\fR\asegment\"\x84\x01\n" +
+	"\asegment\x18\x03 \x01(\fR\asegment\"\xb1\x01\n" +
 	"\rSegmentReport\x121\n" +
 	"\x03ref\x18\x01 \x01(\v2\x1f.sextant.metadata.v1.SegmentRefR\x03ref\x12\x14\n" +
 	"\x05state\x18\x02 \x01(\tR\x05state\x12\x10\n" +
 	"\x03lag\x18\x03 \x01(\x04R\x03lag\x12\x18\n" +
-	"\adamaged\x18\x04 \x01(\x04R\adamaged\"\xf2\x02\n" +
+	"\adamaged\x18\x04 \x01(\x04R\adamaged\x12\x12\n" +
+	"\x04rate\x18\x05 \x01(\x04R\x04rate\x12\x17\n" +
+	"\aends_ns\x18\x06 \x01(\x03R\x06endsNs\"\xf2\x02\n" +
 	"\x10HeartbeatRequest\x12\x12\n" +
 	"\x04node\x18\x01 \x01(\tR\x04node\x12\x12\n" +
 	"\x04disk\x18\x02 \x01(\fR\x04disk\x12\x12\n" +
@@ -4419,7 +4645,14 @@ const file_metadata_metadatapb_api_proto_rawDesc = "" +
 	"\x02pg\x18\x02 \x01(\rR\x02pg\x12\x18\n" +
 	"\aleaving\x18\x03 \x01(\tR\aleaving\x12\x0e\n" +
 	"\x02to\x18\x04 \x01(\tR\x02to\x12\x18\n" +
-	"\ajoining\x18\x05 \x01(\fR\ajoining\"m\n" +
+	"\ajoining\x18\x05 \x01(\fR\ajoining\"P\n" +
+	"\x12ReduceGroupRequest\x12\x16\n" +
+	"\x06volume\x18\x01 \x01(\tR\x06volume\x12\x0e\n" +
+	"\x02pg\x18\x02 \x01(\rR\x02pg\x12\x12\n" +
+	"\x04zone\x18\x03 \x01(\tR\x04zone\"=\n" +
+	"\x13RestoreGroupRequest\x12\x16\n" +
+	"\x06volume\x18\x01 \x01(\tR\x06volume\x12\x0e\n" +
+	"\x02pg\x18\x02 \x01(\rR\x02pg\"m\n" +
 	"\rChangeRequest\x12\x16\n" +
 	"\x06volume\x18\x01 \x01(\fR\x06volume\x12\x14\n" +
 	"\x05epoch\x18\x02 \x01(\rR\x05epoch\x12\x0e\n" +
@@ -4452,24 +4685,32 @@ const file_metadata_metadatapb_api_proto_rawDesc = "" +
 	"\asubject\x18\x01 \x01(\tR\asubject\x12\x12\n" +
 	"\x04what\x18\x02 \x01(\tR\x04what\x12\x12\n" +
 	"\x04todo\x18\x03 \x01(\tR\x04todo\x12\x16\n" +
-	"\x06severe\x18\x04 \x01(\bR\x06severe\"\x96\x03\n" +
+	"\x06severe\x18\x04 \x01(\bR\x06severe\"\xf5\x03\n" +
 	"\fVolumeStatus\x123\n" +
 	"\x06volume\x18\x01 \x01(\v2\x1b.sextant.metadata.v1.VolumeR\x06volume\x12@\n" +
 	"\tunhealthy\x18\x02 \x03(\v2\".sextant.metadata.v1.SegmentHealthR\tunhealthy\x12'\n" +
 	"\x0funhealthy_total\x18\x03 \x01(\rR\x0eunhealthyTotal\x12K\n" +
 	"\bcounters\x18\x04 \x03(\v2/.sextant.metadata.v1.VolumeStatus.CountersEntryR\bcounters\x127\n" +
 	"\achanges\x18\x05 \x03(\v2\x1d.sextant.metadata.v1.PGChangeR\achanges\x12#\n" +
-	"\rchanges_total\x18\x06 \x01(\rR\fchangesTotal\x1a;\n" +
+	"\rchanges_total\x18\x06 \x01(\rR\fchangesTotal\x128\n" +
+	"\areduced\x18\a \x03(\v2\x1e.sextant.metadata.v1.ReducedPGR\areduced\x12#\n" +
+	"\rreduced_total\x18\b \x01(\rR\freducedTotal\x1a;\n" +
 	"\rCountersEntry\x12\x10\n" +
 	"\x03key\x18\x01 \x01(\tR\x03key\x12\x14\n" +
-	"\x05value\x18\x02 \x01(\x04R\x05value:\x028\x01\"\xb0\x01\n" +
+	"\x05value\x18\x02 \x01(\x04R\x05value:\x028\x01\"G\n" +
+	"\tReducedPG\x12\x0e\n" +
+	"\x02pg\x18\x01 \x01(\rR\x02pg\x12\x12\n" +
+	"\x04zone\x18\x02 \x01(\tR\x04zone\x12\x16\n" +
+	"\x06copies\x18\x03 \x01(\rR\x06copies\"\xd8\x01\n" +
 	"\bPGChange\x12\x0e\n" +
 	"\x02pg\x18\x01 \x01(\rR\x02pg\x12\x18\n" +
 	"\aleaving\x18\x02 \x01(\fR\aleaving\x12!\n" +
 	"\fleaving_node\x18\x03 \x01(\tR\vleavingNode\x12\x18\n" +
 	"\ajoining\x18\x04 \x01(\fR\ajoining\x12!\n" +
 	"\fjoining_node\x18\x05 \x01(\tR\vjoiningNode\x12\x1a\n" +
-	"\bhydrated\x18\x06 \x01(\bR\bhydrated\"`\n" +
+	"\bhydrated\x18\x06 \x01(\bR\bhydrated\x12\x12\n" +
+	"\x04zone\x18\a \x01(\tR\x04zone\x12\x12\n" +
+	"\x04back\x18\b \x01(\bR\x04back\"`\n" +
 	"\fDamageReport\x12\x12\n" +
 	"\x04node\x18\x01 \x01(\tR\x04node\x12<\n" +
 	"\asegment\x18\x02 \x01(\v2\".sextant.metadata.v1.SegmentReportR\asegment\"\x0f\n" +
@@ -4514,7 +4755,7 @@ const file_metadata_metadatapb_api_proto_rawDesc = "" +
 	"\x15SEGMENT_STATE_LAGGING\x10\x02\x12\x1d\n" +
 	"\x19SEGMENT_STATE_CATCHING_UP\x10\x03\x12\x1d\n" +
 	"\x19SEGMENT_STATE_UNREACHABLE\x10\x04\x12\x16\n" +
-	"\x12SEGMENT_STATE_FULL\x10\x052\xe6\x10\n" +
+	"\x12SEGMENT_STATE_FULL\x10\x052\x96\x12\n" +
 	"\bMetadata\x12`\n" +
 	"\fRegisterNode\x12(.sextant.metadata.v1.RegisterNodeRequest\x1a&.sextant.metadata.v1.RegisterNodeReply\x12W\n" +
 	"\tHeartbeat\x12%.sextant.metadata.v1.HeartbeatRequest\x1a#.sextant.metadata.v1.HeartbeatReply\x12W\n" +
@@ -4534,7 +4775,9 @@ const file_metadata_metadatapb_api_proto_rawDesc = "" +
 	"RenewLease\x12&.sextant.metadata.v1.RenewLeaseRequest\x1a$.sextant.metadata.v1.RenewLeaseReply\x12O\n" +
 	"\bEnsurePG\x12$.sextant.metadata.v1.EnsurePGRequest\x1a\x1d.sextant.metadata.v1.PGsReply\x12M\n" +
 	"\aListPGs\x12#.sextant.metadata.v1.ListPGsRequest\x1a\x1d.sextant.metadata.v1.PGsReply\x12[\n" +
-	"\x0eReplaceSegment\x12*.sextant.metadata.v1.ReplaceSegmentRequest\x1a\x1d.sextant.metadata.v1.PGsReply\x12Q\n" +
+	"\x0eReplaceSegment\x12*.sextant.metadata.v1.ReplaceSegmentRequest\x1a\x1d.sextant.metadata.v1.PGsReply\x12U\n" +
+	"\vReduceGroup\x12'.sextant.metadata.v1.ReduceGroupRequest\x1a\x1d.sextant.metadata.v1.PGsReply\x12W\n" +
+	"\fRestoreGroup\x12(.sextant.metadata.v1.RestoreGroupRequest\x1a\x1d.sextant.metadata.v1.PGsReply\x12Q\n" +
 	"\fMarkHydrated\x12\".sextant.metadata.v1.ChangeRequest\x1a\x1d.sextant.metadata.v1.PGsReply\x12Q\n" +
 	"\fFinishChange\x12\".sextant.metadata.v1.ChangeRequest\x1a\x1d.sextant.metadata.v1.PGsReply\x12Q\n" +
 	"\fCancelChange\x12\".sextant.metadata.v1.ChangeRequest\x1a\x1d.sextant.metadata.v1.PGsReply\x12N\n" +
@@ -4556,7 +4799,7 @@ func file_metadata_metadatapb_api_proto_rawDescGZIP() []byte {
 }
 
 var file_metadata_metadatapb_api_proto_enumTypes = make([]protoimpl.EnumInfo, 4)
-var file_metadata_metadatapb_api_proto_msgTypes = make([]protoimpl.MessageInfo, 60)
+var file_metadata_metadatapb_api_proto_msgTypes = make([]protoimpl.MessageInfo, 63)
 var file_metadata_metadatapb_api_proto_goTypes = []any{
 	(ErrorKind)(0),                // 0: sextant.metadata.v1.ErrorKind
 	(NodeState)(0),                // 1: sextant.metadata.v1.NodeState
@@ -4606,22 +4849,25 @@ var file_metadata_metadatapb_api_proto_goTypes = []any{
 	(*ListPGsRequest)(nil),        // 45: sextant.metadata.v1.ListPGsRequest
 	(*PGsReply)(nil),              // 46: sextant.metadata.v1.PGsReply
 	(*ReplaceSegmentRequest)(nil), // 47: sextant.metadata.v1.ReplaceSegmentRequest
-	(*ChangeRequest)(nil),         // 48: sextant.metadata.v1.ChangeRequest
-	(*Member)(nil),                // 49: sextant.metadata.v1.Member
-	(*ClusterInfoRequest)(nil),    // 50: sextant.metadata.v1.ClusterInfoRequest
-	(*ClusterInfoReply)(nil),      // 51: sextant.metadata.v1.ClusterInfoReply
-	(*JoinRequest)(nil),           // 52: sextant.metadata.v1.JoinRequest
-	(*JoinReply)(nil),             // 53: sextant.metadata.v1.JoinReply
-	(*RemoveMemberRequest)(nil),   // 54: sextant.metadata.v1.RemoveMemberRequest
-	(*RemoveMemberReply)(nil),     // 55: sextant.metadata.v1.RemoveMemberReply
-	(*Problem)(nil),               // 56: sextant.metadata.v1.Problem
-	(*VolumeStatus)(nil),          // 57: sextant.metadata.v1.VolumeStatus
-	(*PGChange)(nil),              // 58: sextant.metadata.v1.PGChange
-	(*DamageReport)(nil),          // 59: sextant.metadata.v1.DamageReport
-	(*StatusRequest)(nil),         // 60: sextant.metadata.v1.StatusRequest
-	(*StatusReply)(nil),           // 61: sextant.metadata.v1.StatusReply
-	nil,                           // 62: sextant.metadata.v1.RenewLeaseRequest.CountersEntry
-	nil,                           // 63: sextant.metadata.v1.VolumeStatus.CountersEntry
+	(*ReduceGroupRequest)(nil),    // 48: sextant.metadata.v1.ReduceGroupRequest
+	(*RestoreGroupRequest)(nil),   // 49: sextant.metadata.v1.RestoreGroupRequest
+	(*ChangeRequest)(nil),         // 50: sextant.metadata.v1.ChangeRequest
+	(*Member)(nil),                // 51: sextant.metadata.v1.Member
+	(*ClusterInfoRequest)(nil),    // 52: sextant.metadata.v1.ClusterInfoRequest
+	(*ClusterInfoReply)(nil),      // 53: sextant.metadata.v1.ClusterInfoReply
+	(*JoinRequest)(nil),           // 54: sextant.metadata.v1.JoinRequest
+	(*JoinReply)(nil),             // 55: sextant.metadata.v1.JoinReply
+	(*RemoveMemberRequest)(nil),   // 56: sextant.metadata.v1.RemoveMemberRequest
+	(*RemoveMemberReply)(nil),     // 57: sextant.metadata.v1.RemoveMemberReply
+	(*Problem)(nil),               // 58: sextant.metadata.v1.Problem
+	(*VolumeStatus)(nil),          // 59: sextant.metadata.v1.VolumeStatus
+	(*ReducedPG)(nil),             // 60: sextant.metadata.v1.ReducedPG
+	(*PGChange)(nil),              // 61: sextant.metadata.v1.PGChange
+	(*DamageReport)(nil),          // 62: sextant.metadata.v1.DamageReport
+	(*StatusRequest)(nil),         // 63: sextant.metadata.v1.StatusRequest
+	(*StatusReply)(nil),           // 64: sextant.metadata.v1.StatusReply
+	nil,                           // 65: sextant.metadata.v1.RenewLeaseRequest.CountersEntry
+	nil,                           // 66: sextant.metadata.v1.VolumeStatus.CountersEntry
 }
 var file_metadata_metadatapb_api_proto_depIdxs = []int32{
 	0,  // 0: sextant.metadata.v1.ErrorDetail.kind:type_name -> sextant.metadata.v1.ErrorKind
@@ -4643,78 +4889,83 @@ var file_metadata_metadatapb_api_proto_depIdxs = []int32{
 	21, // 16: sextant.metadata.v1.OpenVolumeReply.volume:type_name -> sextant.metadata.v1.Volume
 	3,  // 17: sextant.metadata.v1.SegmentHealth.state:type_name -> sextant.metadata.v1.SegmentState
 	36, // 18: sextant.metadata.v1.RenewLeaseRequest.unhealthy:type_name -> sextant.metadata.v1.SegmentHealth
-	62, // 19: sextant.metadata.v1.RenewLeaseRequest.counters:type_name -> sextant.metadata.v1.RenewLeaseRequest.CountersEntry
+	65, // 19: sextant.metadata.v1.RenewLeaseRequest.counters:type_name -> sextant.metadata.v1.RenewLeaseRequest.CountersEntry
 	38, // 20: sextant.metadata.v1.RenewLeaseRequest.changing:type_name -> sextant.metadata.v1.PGMembership
 	38, // 21: sextant.metadata.v1.RenewLeaseReply.changing:type_name -> sextant.metadata.v1.PGMembership
 	41, // 22: sextant.metadata.v1.PG.segments:type_name -> sextant.metadata.v1.Segment
 	42, // 23: sextant.metadata.v1.PG.sets:type_name -> sextant.metadata.v1.QuorumSet
 	40, // 24: sextant.metadata.v1.PGsReply.nodes:type_name -> sextant.metadata.v1.NodeRef
 	43, // 25: sextant.metadata.v1.PGsReply.pgs:type_name -> sextant.metadata.v1.PG
-	49, // 26: sextant.metadata.v1.ClusterInfoReply.members:type_name -> sextant.metadata.v1.Member
-	49, // 27: sextant.metadata.v1.JoinRequest.member:type_name -> sextant.metadata.v1.Member
+	51, // 26: sextant.metadata.v1.ClusterInfoReply.members:type_name -> sextant.metadata.v1.Member
+	51, // 27: sextant.metadata.v1.JoinRequest.member:type_name -> sextant.metadata.v1.Member
 	21, // 28: sextant.metadata.v1.VolumeStatus.volume:type_name -> sextant.metadata.v1.Volume
 	36, // 29: sextant.metadata.v1.VolumeStatus.unhealthy:type_name -> sextant.metadata.v1.SegmentHealth
-	63, // 30: sextant.metadata.v1.VolumeStatus.counters:type_name -> sextant.metadata.v1.VolumeStatus.CountersEntry
-	58, // 31: sextant.metadata.v1.VolumeStatus.changes:type_name -> sextant.metadata.v1.PGChange
-	8,  // 32: sextant.metadata.v1.DamageReport.segment:type_name -> sextant.metadata.v1.SegmentReport
-	49, // 33: sextant.metadata.v1.StatusReply.members:type_name -> sextant.metadata.v1.Member
-	14, // 34: sextant.metadata.v1.StatusReply.nodes:type_name -> sextant.metadata.v1.Node
-	57, // 35: sextant.metadata.v1.StatusReply.volumes:type_name -> sextant.metadata.v1.VolumeStatus
-	59, // 36: sextant.metadata.v1.StatusReply.damage:type_name -> sextant.metadata.v1.DamageReport
-	56, // 37: sextant.metadata.v1.StatusReply.problems:type_name -> sextant.metadata.v1.Problem
-	5,  // 38: sextant.metadata.v1.Metadata.RegisterNode:input_type -> sextant.metadata.v1.RegisterNodeRequest
-	9,  // 39: sextant.metadata.v1.Metadata.Heartbeat:input_type -> sextant.metadata.v1.HeartbeatRequest
-	15, // 40: sextant.metadata.v1.Metadata.ListNodes:input_type -> sextant.metadata.v1.ListNodesRequest
-	17, // 41: sextant.metadata.v1.Metadata.SetNodeState:input_type -> sextant.metadata.v1.SetNodeStateRequest
-	19, // 42: sextant.metadata.v1.Metadata.ScrubNode:input_type -> sextant.metadata.v1.ScrubNodeRequest
-	22, // 43: sextant.metadata.v1.Metadata.CreateVolume:input_type -> sextant.metadata.v1.CreateVolumeRequest
-	24, // 44: sextant.metadata.v1.Metadata.ListVolumes:input_type -> sextant.metadata.v1.ListVolumesRequest
-	26, // 45: sextant.metadata.v1.Metadata.GetVolume:input_type -> sextant.metadata.v1.GetVolumeRequest
-	27, // 46: sextant.metadata.v1.Metadata.ResizeVolume:input_type -> sextant.metadata.v1.ResizeVolumeRequest
-	28, // 47: sextant.metadata.v1.Metadata.DeleteVolume:input_type -> sextant.metadata.v1.DeleteVolumeRequest
-	30, // 48: sextant.metadata.v1.Metadata.OpenVolume:input_type -> sextant.metadata.v1.OpenVolumeRequest
-	32, // 49: sextant.metadata.v1.Metadata.OpenDone:input_type -> sextant.metadata.v1.OpenDoneRequest
-	34, // 50: sextant.metadata.v1.Metadata.CloseVolume:input_type -> sextant.metadata.v1.CloseVolumeRequest
-	37, // 51: sextant.metadata.v1.Metadata.RenewLease:input_type -> sextant.metadata.v1.RenewLeaseRequest
-	44, // 52: sextant.metadata.v1.Metadata.EnsurePG:input_type -> sextant.metadata.v1.EnsurePGRequest
-	45, // 53: sextant.metadata.v1.Metadata.ListPGs:input_type -> sextant.metadata.v1.ListPGsRequest
-	47, // 54: sextant.metadata.v1.Metadata.ReplaceSegment:input_type -> sextant.metadata.v1.ReplaceSegmentRequest
-	48, // 55: sextant.metadata.v1.Metadata.MarkHydrated:input_type -> sextant.metadata.v1.ChangeRequest
-	48, // 56: sextant.metadata.v1.Metadata.FinishChange:input_type -> sextant.metadata.v1.ChangeRequest
-	48, // 57: sextant.metadata.v1.Metadata.CancelChange:input_type -> sextant.metadata.v1.ChangeRequest
-	60, // 58: sextant.metadata.v1.Metadata.Status:input_type -> sextant.metadata.v1.StatusRequest
-	50, // 59: sextant.metadata.v1.Metadata.ClusterInfo:input_type -> sextant.metadata.v1.ClusterInfoRequest
-	52, // 60: sextant.metadata.v1.Metadata.Join:input_type -> sextant.metadata.v1.JoinRequest
-	54, // 61: sextant.metadata.v1.Metadata.RemoveMember:input_type -> sextant.metadata.v1.RemoveMemberRequest
-	6,  // 62: sextant.metadata.v1.Metadata.RegisterNode:output_type -> sextant.metadata.v1.RegisterNodeReply
-	13, // 63: sextant.metadata.v1.Metadata.Heartbeat:output_type -> sextant.metadata.v1.HeartbeatReply
-	16, // 64: sextant.metadata.v1.Metadata.ListNodes:output_type -> sextant.metadata.v1.ListNodesReply
-	18, // 65: sextant.metadata.v1.Metadata.SetNodeState:output_type -> sextant.metadata.v1.SetNodeStateReply
-	20, // 66: sextant.metadata.v1.Metadata.ScrubNode:output_type -> sextant.metadata.v1.ScrubNodeReply
-	23, // 67: sextant.metadata.v1.Metadata.CreateVolume:output_type -> sextant.metadata.v1.VolumeReply
-	25, // 68: sextant.metadata.v1.Metadata.ListVolumes:output_type -> sextant.metadata.v1.ListVolumesReply
-	23, // 69: sextant.metadata.v1.Metadata.GetVolume:output_type -> sextant.metadata.v1.VolumeReply
-	23, // 70: sextant.metadata.v1.Metadata.ResizeVolume:output_type -> sextant.metadata.v1.VolumeReply
-	29, // 71: sextant.metadata.v1.Metadata.DeleteVolume:output_type -> sextant.metadata.v1.DeleteVolumeReply
-	31, // 72: sextant.metadata.v1.Metadata.OpenVolume:output_type -> sextant.metadata.v1.OpenVolumeReply
-	33, // 73: sextant.metadata.v1.Metadata.OpenDone:output_type -> sextant.metadata.v1.OpenDoneReply
-	35, // 74: sextant.metadata.v1.Metadata.CloseVolume:output_type -> sextant.metadata.v1.CloseVolumeReply
-	39, // 75: sextant.metadata.v1.Metadata.RenewLease:output_type -> sextant.metadata.v1.RenewLeaseReply
-	46, // 76: sextant.metadata.v1.Metadata.EnsurePG:output_type -> sextant.metadata.v1.PGsReply
-	46, // 77: sextant.metadata.v1.Metadata.ListPGs:output_type -> sextant.metadata.v1.PGsReply
-	46, // 78: sextant.metadata.v1.Metadata.ReplaceSegment:output_type -> sextant.metadata.v1.PGsReply
-	46, // 79: sextant.metadata.v1.Metadata.MarkHydrated:output_type -> sextant.metadata.v1.PGsReply
-	46, // 80: sextant.metadata.v1.Metadata.FinishChange:output_type -> sextant.metadata.v1.PGsReply
-	46, // 81: sextant.metadata.v1.Metadata.CancelChange:output_type -> sextant.metadata.v1.PGsReply
-	61, // 82: sextant.metadata.v1.Metadata.Status:output_type -> sextant.metadata.v1.StatusReply
-	51, // 83: sextant.metadata.v1.Metadata.ClusterInfo:output_type -> sextant.metadata.v1.ClusterInfoReply
-	53, // 84: sextant.metadata.v1.Metadata.Join:output_type -> sextant.metadata.v1.JoinReply
-	55, // 85: sextant.metadata.v1.Metadata.RemoveMember:output_type -> sextant.metadata.v1.RemoveMemberReply
-	62, // [62:86] is the sub-list for method output_type
-	38, // [38:62] is the sub-list for method input_type
-	38, // [38:38] is the sub-list for extension type_name
-	38, // [38:38] is the sub-list for extension extendee
-	0,  // [0:38] is the sub-list for field type_name
+	66, // 30: sextant.metadata.v1.VolumeStatus.counters:type_name -> sextant.metadata.v1.VolumeStatus.CountersEntry
+	61, // 31: sextant.metadata.v1.VolumeStatus.changes:type_name -> sextant.metadata.v1.PGChange
+	60, // 32: sextant.metadata.v1.VolumeStatus.reduced:type_name -> sextant.metadata.v1.ReducedPG
+	8,  // 33: sextant.metadata.v1.DamageReport.segment:type_name -> sextant.metadata.v1.SegmentReport
+	51, // 34: sextant.metadata.v1.StatusReply.members:type_name -> sextant.metadata.v1.Member
+	14, // 35: sextant.metadata.v1.StatusReply.nodes:type_name -> sextant.metadata.v1.Node
+	59, // 36: sextant.metadata.v1.StatusReply.volumes:type_name -> sextant.metadata.v1.VolumeStatus
+	62, // 37: sextant.metadata.v1.StatusReply.damage:type_name -> sextant.metadata.v1.DamageReport
+	58, // 38: sextant.metadata.v1.StatusReply.problems:type_name -> sextant.metadata.v1.Problem
+	5,  // 39: sextant.metadata.v1.Metadata.RegisterNode:input_type -> sextant.metadata.v1.RegisterNodeRequest
+	9,  // 40: sextant.metadata.v1.Metadata.Heartbeat:input_type -> sextant.metadata.v1.HeartbeatRequest
+	15, // 41: sextant.metadata.v1.Metadata.ListNodes:input_type -> sextant.metadata.v1.ListNodesRequest
+	17, // 42: sextant.metadata.v1.Metadata.SetNodeState:input_type -> sextant.metadata.v1.SetNodeStateRequest
+	19, // 43: sextant.metadata.v1.Metadata.ScrubNode:input_type -> sextant.metadata.v1.ScrubNodeRequest
+	22, // 44: sextant.metadata.v1.Metadata.CreateVolume:input_type -> sextant.metadata.v1.CreateVolumeRequest
+	24, // 45: sextant.metadata.v1.Metadata.ListVolumes:input_type -> sextant.metadata.v1.ListVolumesRequest
+	26, // 46: sextant.metadata.v1.Metadata.GetVolume:input_type -> sextant.metadata.v1.GetVolumeRequest
+	27, // 47: sextant.metadata.v1.Metadata.ResizeVolume:input_type -> sextant.metadata.v1.ResizeVolumeRequest
+	28, // 48: sextant.metadata.v1.Metadata.DeleteVolume:input_type -> sextant.metadata.v1.DeleteVolumeRequest
+	30, // 49: sextant.metadata.v1.Metadata.OpenVolume:input_type -> sextant.metadata.v1.OpenVolumeRequest
+	32, // 50: sextant.metadata.v1.Metadata.OpenDone:input_type -> sextant.metadata.v1.OpenDoneRequest
+	34, // 51: sextant.metadata.v1.Metadata.CloseVolume:input_type -> sextant.metadata.v1.CloseVolumeRequest
+	37, // 52: sextant.metadata.v1.Metadata.RenewLease:input_type -> sextant.metadata.v1.RenewLeaseRequest
+	44, // 53: sextant.metadata.v1.Metadata.EnsurePG:input_type -> sextant.metadata.v1.EnsurePGRequest
+	45, // 54: sextant.metadata.v1.Metadata.ListPGs:input_type -> sextant.metadata.v1.ListPGsRequest
+	47, // 55: sextant.metadata.v1.Metadata.ReplaceSegment:input_type -> sextant.metadata.v1.ReplaceSegmentRequest
+	48, // 56: sextant.metadata.v1.Metadata.ReduceGroup:input_type -> sextant.metadata.v1.ReduceGroupRequest
+	49, // 57: sextant.metadata.v1.Metadata.RestoreGroup:input_type -> sextant.metadata.v1.RestoreGroupRequest
+	50, // 58: sextant.metadata.v1.Metadata.MarkHydrated:input_type -> sextant.metadata.v1.ChangeRequest
+	50, // 59: sextant.metadata.v1.Metadata.FinishChange:input_type -> sextant.metadata.v1.ChangeRequest
+	50, // 60: sextant.metadata.v1.Metadata.CancelChange:input_type -> sextant.metadata.v1.ChangeRequest
+	63, // 61: sextant.metadata.v1.Metadata.Status:input_type -> sextant.metadata.v1.StatusRequest
+	52, // 62: sextant.metadata.v1.Metadata.ClusterInfo:input_type -> sextant.metadata.v1.ClusterInfoRequest
+	54, // 63: sextant.metadata.v1.Metadata.Join:input_type -> sextant.metadata.v1.JoinRequest
+	56, // 64: sextant.metadata.v1.Metadata.RemoveMember:input_type -> sextant.metadata.v1.RemoveMemberRequest
+	6,  // 65: sextant.metadata.v1.Metadata.RegisterNode:output_type -> sextant.metadata.v1.RegisterNodeReply
+	13, // 66: sextant.metadata.v1.Metadata.Heartbeat:output_type -> sextant.metadata.v1.HeartbeatReply
+	16, // 67: sextant.metadata.v1.Metadata.ListNodes:output_type -> sextant.metadata.v1.ListNodesReply
+	18, // 68: sextant.metadata.v1.Metadata.SetNodeState:output_type -> sextant.metadata.v1.SetNodeStateReply
+	20, // 69: sextant.metadata.v1.Metadata.ScrubNode:output_type -> sextant.metadata.v1.ScrubNodeReply
+	23, // 70: sextant.metadata.v1.Metadata.CreateVolume:output_type -> sextant.metadata.v1.VolumeReply
+	25, // 71: sextant.metadata.v1.Metadata.ListVolumes:output_type -> sextant.metadata.v1.ListVolumesReply
+	23, // 72: sextant.metadata.v1.Metadata.GetVolume:output_type -> sextant.metadata.v1.VolumeReply
+	23, // 73: sextant.metadata.v1.Metadata.ResizeVolume:output_type -> sextant.metadata.v1.VolumeReply
+	29, // 74: sextant.metadata.v1.Metadata.DeleteVolume:output_type -> sextant.metadata.v1.DeleteVolumeReply
+	31, // 75: sextant.metadata.v1.Metadata.OpenVolume:output_type -> sextant.metadata.v1.OpenVolumeReply
+	33, // 76: sextant.metadata.v1.Metadata.OpenDone:output_type -> sextant.metadata.v1.OpenDoneReply
+	35, // 77: sextant.metadata.v1.Metadata.CloseVolume:output_type -> sextant.metadata.v1.CloseVolumeReply
+	39, // 78: sextant.metadata.v1.Metadata.RenewLease:output_type -> sextant.metadata.v1.RenewLeaseReply
+	46, // 79: sextant.metadata.v1.Metadata.EnsurePG:output_type -> sextant.metadata.v1.PGsReply
+	46, // 80: sextant.metadata.v1.Metadata.ListPGs:output_type -> sextant.metadata.v1.PGsReply
+	46, // 81: sextant.metadata.v1.Metadata.ReplaceSegment:output_type -> sextant.metadata.v1.PGsReply
+	46, // 82: sextant.metadata.v1.Metadata.ReduceGroup:output_type -> sextant.metadata.v1.PGsReply
+	46, // 83: sextant.metadata.v1.Metadata.RestoreGroup:output_type -> sextant.metadata.v1.PGsReply
+	46, // 84: sextant.metadata.v1.Metadata.MarkHydrated:output_type -> sextant.metadata.v1.PGsReply
+	46, // 85: sextant.metadata.v1.Metadata.FinishChange:output_type -> sextant.metadata.v1.PGsReply
+	46, // 86: sextant.metadata.v1.Metadata.CancelChange:output_type -> sextant.metadata.v1.PGsReply
+	64, // 87: sextant.metadata.v1.Metadata.Status:output_type -> sextant.metadata.v1.StatusReply
+	53, // 88: sextant.metadata.v1.Metadata.ClusterInfo:output_type -> sextant.metadata.v1.ClusterInfoReply
+	55, // 89: sextant.metadata.v1.Metadata.Join:output_type -> sextant.metadata.v1.JoinReply
+	57, // 90: sextant.metadata.v1.Metadata.RemoveMember:output_type -> sextant.metadata.v1.RemoveMemberReply
+	65, // [65:91] is the sub-list for method output_type
+	39, // [39:65] is the sub-list for method input_type
+	39, // [39:39] is the sub-list for extension type_name
+	39, // [39:39] is the sub-list for extension extendee
+	0,  // [0:39] is the sub-list for field type_name
 }
 
 func init() { file_metadata_metadatapb_api_proto_init() }
@@ -4728,7 +4979,7 @@ func file_metadata_metadatapb_api_proto_init() {
 			GoPackagePath: reflect.TypeOf(x{}).PkgPath(),
 			RawDescriptor: unsafe.Slice(unsafe.StringData(file_metadata_metadatapb_api_proto_rawDesc), len(file_metadata_metadatapb_api_proto_rawDesc)),
 			NumEnums:      4,
-			NumMessages:   60,
+			NumMessages:   63,
 			NumExtensions: 0,
 			NumServices:   1,
 		},

@@ -46,6 +46,8 @@ const (
 	Metadata_EnsurePG_FullMethodName       = "/sextant.metadata.v1.Metadata/EnsurePG"
 	Metadata_ListPGs_FullMethodName        = "/sextant.metadata.v1.Metadata/ListPGs"
 	Metadata_ReplaceSegment_FullMethodName = "/sextant.metadata.v1.Metadata/ReplaceSegment"
+	Metadata_ReduceGroup_FullMethodName    = "/sextant.metadata.v1.Metadata/ReduceGroup"
+	Metadata_RestoreGroup_FullMethodName   = "/sextant.metadata.v1.Metadata/RestoreGroup"
 	Metadata_MarkHydrated_FullMethodName   = "/sextant.metadata.v1.Metadata/MarkHydrated"
 	Metadata_FinishChange_FullMethodName   = "/sextant.metadata.v1.Metadata/FinishChange"
 	Metadata_CancelChange_FullMethodName   = "/sextant.metadata.v1.Metadata/CancelChange"
@@ -79,8 +81,10 @@ type MetadataClient interface {
 	// Protection groups.
 	EnsurePG(ctx context.Context, in *EnsurePGRequest, opts ...grpc.CallOption) (*PGsReply, error)
 	ListPGs(ctx context.Context, in *ListPGsRequest, opts ...grpc.CallOption) (*PGsReply, error)
-	// Changes of a group's segments (R23 to R26).
+	// Changes of a group's segments (R23 to R26, R29).
 	ReplaceSegment(ctx context.Context, in *ReplaceSegmentRequest, opts ...grpc.CallOption) (*PGsReply, error)
+	ReduceGroup(ctx context.Context, in *ReduceGroupRequest, opts ...grpc.CallOption) (*PGsReply, error)
+	RestoreGroup(ctx context.Context, in *RestoreGroupRequest, opts ...grpc.CallOption) (*PGsReply, error)
 	MarkHydrated(ctx context.Context, in *ChangeRequest, opts ...grpc.CallOption) (*PGsReply, error)
 	FinishChange(ctx context.Context, in *ChangeRequest, opts ...grpc.CallOption) (*PGsReply, error)
 	CancelChange(ctx context.Context, in *ChangeRequest, opts ...grpc.CallOption) (*PGsReply, error)
@@ -269,6 +273,26 @@ func (c *metadataClient) ReplaceSegment(ctx context.Context, in *ReplaceSegmentR
 	return out, nil
 }
 
+func (c *metadataClient) ReduceGroup(ctx context.Context, in *ReduceGroupRequest, opts ...grpc.CallOption) (*PGsReply, error) {
+	cOpts := append([]grpc.CallOption{grpc.StaticMethod()}, opts...)
+	out := new(PGsReply)
+	err := c.cc.Invoke(ctx, Metadata_ReduceGroup_FullMethodName, in, out, cOpts...)
+	if err != nil {
+		return nil, err
+	}
+	return out, nil
+}
+
+func (c *metadataClient) RestoreGroup(ctx context.Context, in *RestoreGroupRequest, opts ...grpc.CallOption) (*PGsReply, error) {
+	cOpts := append([]grpc.CallOption{grpc.StaticMethod()}, opts...)
+	out := new(PGsReply)
+	err := c.cc.Invoke(ctx, Metadata_RestoreGroup_FullMethodName, in, out, cOpts...)
+	if err != nil {
+		return nil, err
+	}
+	return out, nil
+}
+
 func (c *metadataClient) MarkHydrated(ctx context.Context, in *ChangeRequest, opts ...grpc.CallOption) (*PGsReply, error) {
 	cOpts := append([]grpc.CallOption{grpc.StaticMethod()}, opts...)
 	out := new(PGsReply)
@@ -363,8 +387,10 @@ type MetadataServer interface {
 	// Protection groups.
 	EnsurePG(context.Context, *EnsurePGRequest) (*PGsReply, error)
 	ListPGs(context.Context, *ListPGsRequest) (*PGsReply, error)
-	// Changes of a group's segments (R23 to R26).
+	// Changes of a group's segments (R23 to R26, R29).
 	ReplaceSegment(context.Context, *ReplaceSegmentRequest) (*PGsReply, error)
+	ReduceGroup(context.Context, *ReduceGroupRequest) (*PGsReply, error)
+	RestoreGroup(context.Context, *RestoreGroupRequest) (*PGsReply, error)
 	MarkHydrated(context.Context, *ChangeRequest) (*PGsReply, error)
 	FinishChange(context.Context, *ChangeRequest) (*PGsReply, error)
 	CancelChange(context.Context, *ChangeRequest) (*PGsReply, error)
@@ -433,6 +459,12 @@ func (UnimplementedMetadataServer) ListPGs(context.Context, *ListPGsRequest) (*P
 }
 func (UnimplementedMetadataServer) ReplaceSegment(context.Context, *ReplaceSegmentRequest) (*PGsReply, error) {
 	return nil, status.Error(codes.Unimplemented, "method ReplaceSegment not implemented")
+}
+func (UnimplementedMetadataServer) ReduceGroup(context.Context, *ReduceGroupRequest) (*PGsReply, error) {
+	return nil, status.Error(codes.Unimplemented, "method ReduceGroup not implemented")
+}
+func (UnimplementedMetadataServer) RestoreGroup(context.Context, *RestoreGroupRequest) (*PGsReply, error) {
+	return nil, status.Error(codes.Unimplemented, "method RestoreGroup not implemented")
 }
 func (UnimplementedMetadataServer) MarkHydrated(context.Context, *ChangeRequest) (*PGsReply, error) {
 	return nil, status.Error(codes.Unimplemented, "method MarkHydrated not implemented")
@@ -782,6 +814,42 @@ func _Metadata_ReplaceSegment_Handler(srv interface{}, ctx context.Context, dec 
 	return interceptor(ctx, in, info, handler)
 }
 
+func _Metadata_ReduceGroup_Handler(srv interface{}, ctx context.Context, dec func(interface{}) error, interceptor grpc.UnaryServerInterceptor) (interface{}, error) {
+	in := new(ReduceGroupRequest)
+	if err := dec(in); err != nil {
+		return nil, err
+	}
+	if interceptor == nil {
+		return srv.(MetadataServer).ReduceGroup(ctx, in)
+	}
+	info := &grpc.UnaryServerInfo{
+		Server:     srv,
+		FullMethod: Metadata_ReduceGroup_FullMethodName,
+	}
+	handler := func(ctx context.Context, req interface{}) (interface{}, error) {
+		return srv.(MetadataServer).ReduceGroup(ctx, req.(*ReduceGroupRequest))
+	}
+	return interceptor(ctx, in, info, handler)
+}
+
+func _Metadata_RestoreGroup_Handler(srv interface{}, ctx context.Context, dec func(interface{}) error, interceptor grpc.UnaryServerInterceptor) (interface{}, error) {
+	in := new(RestoreGroupRequest)
+	if err := dec(in); err != nil {
+		return nil, err
+	}
+	if interceptor == nil {
+		return srv.(MetadataServer).RestoreGroup(ctx, in)
+	}
+	info := &grpc.UnaryServerInfo{
+		Server:     srv,
+		FullMethod: Metadata_RestoreGroup_FullMethodName,
+	}
+	handler := func(ctx context.Context, req interface{}) (interface{}, error) {
+		return srv.(MetadataServer).RestoreGroup(ctx, req.(*RestoreGroupRequest))
+	}
+	return interceptor(ctx, in, info, handler)
+}
+
 func _Metadata_MarkHydrated_Handler(srv interface{}, ctx context.Context, dec func(interface{}) error, interceptor grpc.UnaryServerInterceptor) (interface{}, error) {
 	in := new(ChangeRequest)
 	if err := dec(in); err != nil {
@@ -982,6 +1050,14 @@ var Metadata_ServiceDesc = grpc.ServiceDesc{
 		{
 			MethodName: "ReplaceSegment",
 			Handler:    _Metadata_ReplaceSegment_Handler,
+		},
+		{
+			MethodName: "ReduceGroup",
+			Handler:    _Metadata_ReduceGroup_Handler,
+		},
+		{
+			MethodName: "RestoreGroup",
+			Handler:    _Metadata_RestoreGroup_Handler,
 		},
 		{
 			MethodName: "MarkHydrated",

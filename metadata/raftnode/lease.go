@@ -3,6 +3,7 @@ package raftnode
 import (
 	"context"
 	"maps"
+	"slices"
 	"time"
 
 	"github.com/sextantdisk/sextant/internal/block"
@@ -142,5 +143,23 @@ func (s *soft) reported(v metadata.Volume) ([]metadata.SegmentHealth, map[string
 	if !known || l.epoch != v.Epoch {
 		return nil, nil
 	}
-	return l.unhealthy, maps.Clone(l.counters)
+	unhealthy := slices.Clone(l.unhealthy)
+	for i := range unhealthy {
+		h := &unhealthy[i]
+		if r := s.pullingLocked(h.Node, h.Segment); r != nil {
+			h.ETA = r.ETA(h.Lag)
+		}
+	}
+	return unhealthy, maps.Clone(l.counters)
+}
+
+// pullingLocked is what a node says of a segment that takes from its peers; nil
+// if it says nothing.
+func (s *soft) pullingLocked(n block.NodeID, id block.SegmentID) *metadata.SegmentReport {
+	reports := s.mu.nodes[n].usage.Segments
+	i := slices.IndexFunc(reports, func(r metadata.SegmentReport) bool { return r.Segment == id && r.Rate > 0 })
+	if i < 0 {
+		return nil
+	}
+	return &reports[i]
 }

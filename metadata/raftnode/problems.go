@@ -1,7 +1,6 @@
 package raftnode
 
 import (
-	"bytes"
 	"cmp"
 	"fmt"
 	"slices"
@@ -29,6 +28,7 @@ func Problems(st metadata.Status, young bool) []metadata.Problem {
 	}
 	for _, v := range st.Volumes {
 		all = append(all, volumeProblems(v, young)...)
+		all = append(all, reducedProblems(v, st.Nodes)...)
 	}
 	if !young {
 		all = append(all, placements(st)...)
@@ -67,7 +67,7 @@ func deadZonesAndNodes(st metadata.Status) []metadata.Problem {
 				told[n.Zone] = true
 				all = append(all, metadata.Problem{
 					Subject: "zone " + string(n.Zone), What: fmt.Sprintf("all %d nodes are down", down[n.Zone]), Severe: true,
-					Do: "bring the zone back; its segments catch up by themselves",
+					Do: "bring the zone back; its segments catch up by themselves; if that takes long, let the others go on without it, so that one more failure does not stop writes: sextant pg reduce VOLUME --all --zone " + string(n.Zone),
 				})
 			}
 		default:
@@ -122,32 +122,8 @@ func volumeProblems(vs metadata.VolumeStatus, young bool) []metadata.Problem {
 	if v.State != metadata.Closed && !v.Leased && !young {
 		add(false, fmt.Sprintf("its gateway %s (%s) is gone without a goodbye", v.Gateway, v.Description), "start a gateway: it opens the volume anew when a client connects")
 	}
-	lost, behind, full := groupsByLoss(vs)
-	writesWait, readsFail, noRoom, degraded := 0, 0, 0, 0
-	for pg, gone := range lost {
-		switch {
-		case gone >= v.Quorum.Copies:
-			readsFail++
-		case gone+behind[pg] > v.Quorum.Copies-v.Quorum.Write:
-			writesWait++
-		case gone+behind[pg]+full[pg] > v.Quorum.Copies-v.Quorum.Write:
-			noRoom++
-		default:
-			degraded++
-		}
-	}
-	if readsFail > 0 {
-		add(true, fmt.Sprintf("no copy of %s can be reached: reads and writes wait", groups(readsFail)), "start the nodes that are down")
-	}
-	if writesWait > 0 {
-		add(true, fmt.Sprintf("fewer than %d of %d copies of %s keep up: writes wait", v.Quorum.Write, v.Quorum.Copies, groups(writesWait)), "start the nodes that are down")
-	}
-	if noRoom > 0 {
-		add(true, fmt.Sprintf("fewer than %d of %d copies of %s have room on their disks: writes of data fail with ENOSPC, reads and trims work", v.Quorum.Write, v.Quorum.Copies, groups(noRoom)),
-			"trim or delete data, or give the full nodes more --capacity; writes work again then")
-	}
-	if degraded > 0 {
-		add(false, fmt.Sprintf("%s with fewer than %d complete copies; reads and writes work", groups(degraded), v.Quorum.Copies), "nothing, if nodes are coming back: the copies catch up by themselves; copies on nodes that are lost for good have to be replaced (sextant pg replace)")
+	for _, l := range losses(vs) {
+		all = append(all, l.problems(v.Name)...)
 	}
 	return all
 }
@@ -158,52 +134,6 @@ func groups(n int) string {
 	}
 	return fmt.Sprintf("%d groups", n)
 }
-
-// groupsByLoss counts for each group the segments that cannot be reached,
-// those that can but are behind and do not count for writes now, and those
-// that are on full disks. Of a segment that is being replaced and its successor
-// only the worse one counts: they are in one quorum set each.
-func groupsByLoss(vs metadata.VolumeStatus) (lost, behind, full map[block.PGIndex]int) {
-	lost, behind, full = make(map[block.PGIndex]int), make(map[block.PGIndex]int), make(map[block.PGIndex]int)
-	for _, h := range withoutTwins(vs) {
-		switch h.State {
-		case metadata.Unreachable:
-			lost[h.PG]++
-		case metadata.Lagging, metadata.CatchingUp:
-			lost[h.PG] += 0 // the group is counted, at least as degraded
-			behind[h.PG]++
-		case metadata.Full:
-			lost[h.PG] += 0
-			full[h.PG]++
-		}
-	}
-	return lost, behind, full
-}
-
-// withoutTwins is what is told of segments, without the better one of each that
-// is being replaced and its successor.
-func withoutTwins(vs metadata.VolumeStatus) []metadata.SegmentHealth {
-	twin := make(map[block.SegmentID]block.SegmentID)
-	for _, c := range vs.Changes {
-		twin[c.Leaving], twin[c.Joining] = c.Joining, c.Leaving
-	}
-	told := make(map[block.SegmentID]metadata.SegmentState)
-	for _, h := range vs.Unhealthy {
-		told[h.Segment] = h.State
-	}
-	return slices.DeleteFunc(slices.Clone(vs.Unhealthy), func(h metadata.SegmentHealth) bool {
-		other, replaced := twin[h.Segment]
-		state, unwell := told[other]
-		if !replaced || !unwell {
-			return false
-		}
-		a, b := badness[h.State], badness[state]
-		return a < b || a == b && bytes.Compare(h.Segment[:], other[:]) < 0
-	})
-}
-
-// badness orders states by how much is missing.
-var badness = map[metadata.SegmentState]int{metadata.Full: 1, metadata.Lagging: 2, metadata.CatchingUp: 2, metadata.Unreachable: 3}
 
 // placements tells for which volumes new groups cannot be placed, or only
 // with silent nodes among theirs.

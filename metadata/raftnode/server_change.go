@@ -3,6 +3,7 @@ package raftnode
 import (
 	"context"
 	"errors"
+	"slices"
 
 	"github.com/sextantdisk/sextant/internal/block"
 	"github.com/sextantdisk/sextant/metadata"
@@ -46,11 +47,18 @@ func (s *server) replaceOnce(ctx context.Context, req *pb.ReplaceSegmentRequest,
 		return applied{Result: state.Result{PG: pg}}, nil // the same request again
 	}
 	if pg.Joint() {
-		return applied{}, block.Errorf(block.Held, "volume %s, group %v: a segment is being replaced already: wait until that is done, or cancel it", v.Name, pg.Index)
+		what := "a segment is being replaced already"
+		if pg.Reducing() || pg.Restoring() {
+			what = "a zone is being given up, or taken back"
+		}
+		return applied{}, block.Errorf(block.Held, "volume %s, group %v: %s: wait until that is done, or cancel it", v.Name, pg.Index, what)
 	}
 	leaving, err := findSegment(pg, req.GetLeaving())
 	if err != nil {
 		return applied{}, block.Wrap(block.NotFound, err, "volume %s", v.Name)
+	}
+	if pg.Reduced() && !isOut(pg, leaving) {
+		return applied{}, block.Errorf(block.Held, "volume %s, group %v goes on without a zone: take that back before one of the other copies is replaced (sextant pg restore)", v.Name, pg.Index)
 	}
 	nodes := s.nodes(false)
 	chosen, done, err := s.soft.choose(nodes, func(nodes []metadata.Node) ([]block.NodeID, error) {
@@ -65,7 +73,7 @@ func (s *server) replaceOnce(ctx context.Context, req *pb.ReplaceSegmentRequest,
 	}
 	defer done()
 	return s.propose(ctx, &pb.Command{Body: &pb.Command_BeginReplace{BeginReplace: &pb.BeginReplace{
-		Group:   &pb.GroupChange{Volume: metadata.IDToPB(v.ID), Epoch: uint32(v.Epoch), Pg: uint32(pg.Index), Membership: uint32(pg.Membership)},
+		Group:   quoting(v, pg),
 		Leaving: metadata.IDToPB(leaving), Joining: &pb.PlacedSegment{Id: metadata.IDToPB(joining), Node: string(chosen[0])},
 	}}})
 }
@@ -92,6 +100,11 @@ func hasSegment(pg metadata.PGConfig, id block.SegmentID) bool {
 		}
 	}
 	return false
+}
+
+// isOut reports whether the group goes on without a segment (R29).
+func isOut(pg metadata.PGConfig, id block.SegmentID) bool {
+	return pg.Out(slices.IndexFunc(pg.Segments, func(s metadata.Segment) bool { return s.ID == id }))
 }
 
 // findSegment finds a segment by its printed id or by its node: there is only

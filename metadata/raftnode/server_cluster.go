@@ -15,7 +15,7 @@ import (
 // Bounds of a status: what goes beyond is counted, not listed.
 const (
 	statusUnhealthyMax = 64 // of each volume
-	statusChangesMax   = 64 // of each volume
+	statusChangesMax   = 64 // of each volume; also of the groups without a zone
 	statusDamageMax    = 1024
 )
 
@@ -136,7 +136,10 @@ func (n *Node) status() metadata.Status {
 		vs := metadata.VolumeStatus{Volume: v}
 		vs.Unhealthy, vs.Counters = n.soft.reported(v)
 		vs.UnhealthyTotal = len(vs.Unhealthy)
-		n.fsm.view(func(s *state.State) { vs.Changes, vs.ChangesTotal = s.Changes(v.ID, metadata.MaxChanging) })
+		n.fsm.view(func(s *state.State) {
+			vs.Changes, vs.ChangesTotal = s.Changes(v.ID, metadata.MaxChanging)
+			vs.Reduced, vs.ReducedTotal = s.Reduced(v.ID, v.PGs)
+		})
 		st.Volumes = append(st.Volumes, vs)
 	}
 	st.Problems = Problems(st, n.soft.young())
@@ -144,6 +147,7 @@ func (n *Node) status() metadata.Status {
 		v := &st.Volumes[i]
 		v.Unhealthy = v.Unhealthy[:min(len(v.Unhealthy), statusUnhealthyMax)]
 		v.Changes = v.Changes[:min(len(v.Changes), statusChangesMax)]
+		v.Reduced = v.Reduced[:min(len(v.Reduced), statusChangesMax)]
 	}
 	return st
 }

@@ -94,6 +94,10 @@ func (s *State) dispatch(c *pb.Command) Result {
 		return s.finishChange(b.FinishChange)
 	case *pb.Command_CancelChange:
 		return s.cancelChange(b.CancelChange)
+	case *pb.Command_BeginReduce:
+		return s.beginReduce(b.BeginReduce)
+	case *pb.Command_BeginRestore:
+		return s.beginRestore(b.BeginRestore)
 	}
 	return Result{Err: block.Errorf(block.Version, "a metadata command of an unknown type: install a newer Sextant")}
 }

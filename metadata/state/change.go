@@ -15,7 +15,8 @@ import (
 //	one set ──begin──▶ old and new ──finish──▶ new set, who left is dropped
 //	                        └───────cancel───▶ old set, who joined is dropped
 //
-// Each step raises the membership epoch. Marking the new segment hydrated is
+// A zone that is lost for long is given up and taken back by the same steps
+// (reduce.go). Each step raises the membership epoch. Marking the new segment hydrated is
 // no step: the sets stay. Whoever proposes a command has seen the group under
 // the volume epoch and membership epoch that it quotes; while a volume is being
 // recovered nothing changes, nor does a group that could not be opened.
@@ -106,49 +107,74 @@ func (s *State) beginReplace(c *pb.BeginReplace) Result {
 	if err != nil {
 		return refused(err)
 	}
-	g.sets = jointSets(len(g.segments), out)
-	g.segments = append(g.segments, segment{id: joining, node: n.number, born: v.epoch})
 	n.segments++
+	joins := segment{id: joining, node: n.number, born: v.epoch}
+	if g.reduced() {
+		s.replaceOut(v, g, out, joins)
+		return Result{PG: s.viewGroup(v, g)}
+	}
+	g.sets = jointSets(len(g.segments), out)
+	g.segments = append(g.segments, joins)
 	v.step(g)
 	return Result{PG: s.viewGroup(v, g)}
+}
+
+// placed is the group of a command as it is, whatever the command quotes.
+func (s *State) placed(c *pb.GroupChange) (*volume, *group, bool) {
+	v, err := s.liveVolume(c.GetVolume())
+	if err != nil {
+		return nil, nil, false
+	}
+	at, placed := slices.BinarySearchFunc(v.pgs, block.PGIndex(c.GetPg()), byIndex)
+	if !placed {
+		return nil, nil, false
+	}
+	return v, v.pgs[at], true
 }
 
 // groupWith gives the group of a command if it has the segment already: the
 // command was carried out before.
 func (s *State) groupWith(c *pb.GroupChange, id block.SegmentID) (pg metadata.PGConfig, has bool) {
-	v, err := s.liveVolume(c.GetVolume())
-	if err != nil || id.IsZero() {
+	v, g, ok := s.placed(c)
+	if !ok || id.IsZero() || !slices.ContainsFunc(g.segments, func(seg segment) bool { return seg.id == id }) {
 		return pg, false
 	}
-	at, placed := slices.BinarySearchFunc(v.pgs, block.PGIndex(c.GetPg()), byIndex)
-	if !placed || !slices.ContainsFunc(v.pgs[at].segments, func(seg segment) bool { return seg.id == id }) {
-		return pg, false
-	}
-	return s.viewGroup(v, v.pgs[at]), true
+	return s.viewGroup(v, g), true
 }
 
 // jointSets are all n segments, and all but out with a further one.
 func jointSets(n, out int) [][]uint8 {
-	old, next := make([]uint8, n), make([]uint8, n)
-	for i := range n {
-		old[i], next[i] = uint8(i), uint8(i)
-	}
+	old, next := everyone(n), everyone(n)
 	next[out] = uint8(n)
 	return [][]uint8{old, next}
+}
+
+// mayChange says whether a change of a group's segments may begin. Error kind:
+// Held: one is under way, or too many are.
+func (v *volume) mayChange(g *group) error {
+	switch {
+	case g.joint() && g.smaller() == nil:
+		return block.Errorf(block.Held, "volume %s, group %v: a segment is being replaced already: wait until that is done, or cancel it", v.name, g.index)
+	case g.joint():
+		return block.Errorf(block.Held, "volume %s, group %v: a zone is being given up, or taken back: wait until that is done, or cancel it", v.name, g.index)
+	case len(v.changing) >= metadata.MaxChanging:
+		return block.Errorf(block.Held, "volume %s: %d groups change already: wait until some are done", v.name, len(v.changing))
+	}
+	return nil
 }
 
 // mayBegin checks that a segment may take the place of the out-th on that
 // node. Error kinds: Held: a change is under way, or too many are; NoSpace;
 // Invalid; Stale: the node takes no segments (any more).
 func (s *State) mayBegin(v *volume, g *group, out int, joining block.SegmentID, to block.NodeID) (*node, error) {
+	if err := v.mayChange(g); err != nil {
+		return nil, err
+	}
 	n := s.nodes[to]
 	switch {
-	case g.joint():
-		return nil, block.Errorf(block.Held, "volume %s, group %v: a segment is being replaced already: wait until that is done, or cancel it", v.name, g.index)
-	case g.sets != nil:
-		return nil, block.Errorf(block.Held, "volume %s, group %v goes on with %d of its %d segments: bring it back to all of them first", v.name, g.index, len(g.sets[0]), len(g.segments))
-	case len(v.changing) >= metadata.MaxChanging:
-		return nil, block.Errorf(block.Held, "volume %s: %d groups change already: wait until some are done", v.name, len(v.changing))
+	case g.reduced() && slices.Contains(g.sets[0], uint8(out)):
+		return nil, block.Errorf(block.Held, "volume %s, group %v goes on with %d of its %d segments: bring it back to all of them before one of those is replaced (sextant pg restore)",
+			v.name, g.index, len(g.sets[0]), len(g.segments))
 	case len(v.departed)+len(v.changing) >= maxDeparted:
 		return nil, block.Errorf(block.NoSpace, "volume %s: %d replaced segments are not dropped yet: start their nodes, or remove those that are lost", v.name, len(v.departed))
 	case joining.IsZero():
@@ -227,8 +253,22 @@ func (s *State) cancelChange(c *pb.CancelChange) Result {
 	return Result{PG: s.viewGroup(v, g)}
 }
 
-// settle leaves one set in force; the others' segments depart.
+// settle leaves one set in force. When a segment is replaced the other one
+// departs; a zone that is given up is out, and not gone (R29).
 func (s *State) settle(v *volume, g *group, set []uint8) {
+	switch {
+	case g.smaller() == nil:
+		s.depart(v, g, set)
+	case len(set) == len(g.segments):
+		g.sets = nil
+	default:
+		g.takeOut(set)
+	}
+	v.step(g)
+}
+
+// depart leaves a set of segments in the group; the others are to be dropped.
+func (s *State) depart(v *volume, g *group, set []uint8) {
 	stay := make([]segment, 0, len(set))
 	for _, i := range set {
 		stay = append(stay, g.segments[i])
@@ -239,7 +279,6 @@ func (s *State) settle(v *volume, g *group, set []uint8) {
 		}
 	}
 	g.segments, g.sets = stay, nil
-	v.step(g)
 }
 
 // step raises the membership epoch of a group whose sets have changed.
@@ -249,15 +288,23 @@ func (v *volume) step(g *group) {
 	v.noteChanging(g)
 }
 
-// noteChanging keeps the list of groups that change.
+// noteChanging keeps the lists of groups that change, and of those that go on
+// without a zone.
 func (v *volume) noteChanging(g *group) {
-	at, listed := slices.BinarySearch(v.changing, g.index)
+	v.changing = noted(v.changing, g.index, g.joint())
+	v.reduced = noted(v.reduced, g.index, g.reduced())
+}
+
+// noted is an ascending list with a group in it, or without.
+func noted(list []block.PGIndex, i block.PGIndex, in bool) []block.PGIndex {
+	at, listed := slices.BinarySearch(list, i)
 	switch {
-	case g.joint() && !listed:
-		v.changing = slices.Insert(v.changing, at, g.index)
-	case !g.joint() && listed:
-		v.changing = slices.Delete(v.changing, at, at+1)
+	case in && !listed:
+		return slices.Insert(list, at, i)
+	case !in && listed:
+		return slices.Delete(list, at, at+1)
 	}
+	return list
 }
 
 // forgetDeparted takes segments on n that match off the list of those to be

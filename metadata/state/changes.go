@@ -39,11 +39,21 @@ func (s *State) Changes(id block.VolumeID, limit int) (changes []metadata.PGChan
 	for _, i := range v.changing[:min(limit, len(v.changing))] {
 		at, _ := slices.BinarySearchFunc(v.pgs, i, byIndex)
 		pg := s.viewGroup(v, v.pgs[at])
-		leaving, _ := pg.Leaving()
-		joining, _ := pg.Joining()
-		changes = append(changes, metadata.PGChange{
-			PG: i, Leaving: leaving.ID, LeavingNode: leaving.Node, Joining: joining.ID, JoiningNode: joining.Node, Hydrated: joining.Hydrated,
-		})
+		changes = append(changes, changeOf(pg))
 	}
 	return changes, len(v.changing)
+}
+
+// changeOf is what changes in a group with two sets.
+func changeOf(pg metadata.PGConfig) metadata.PGChange {
+	c := metadata.PGChange{PG: pg.Index, Hydrated: true, Back: pg.Restoring()}
+	if leaving, ok := pg.Leaving(); ok {
+		joining, _ := pg.Joining()
+		c.Leaving, c.LeavingNode, c.Joining, c.JoiningNode = leaving.ID, leaving.Node, joining.ID, joining.Node
+	}
+	c.Zone, _ = pg.Without()
+	for _, s := range pg.Segments {
+		c.Hydrated = c.Hydrated && s.Hydrated
+	}
+	return c
 }

@@ -66,7 +66,12 @@ func (l *log) snapshot() []byte {
 // bytesWithoutIndex is a snapshot without its first record, which holds the
 // applied index.
 func (l *log) bytesWithoutIndex() []byte {
-	b := l.snapshot()[12:]
+	return withoutHeader(l.snapshot())
+}
+
+// withoutHeader is a snapshot without prologue and header record.
+func withoutHeader(snapshot []byte) []byte {
+	b := snapshot[12:]
 	return b[8+binary.LittleEndian.Uint32(b):]
 }
 

@@ -40,6 +40,9 @@ func Restore(r io.Reader) (*State, error) {
 		if first := in.records == 1; first != (record.GetHeader() != nil) {
 			return nil, in.corrupt("the header is missing or not first")
 		}
+		if h := record.GetHeader(); h != nil && h.GetVersion() != in.version {
+			return nil, in.corrupt("its header has version %d, not %d", h.GetVersion(), in.version)
+		}
 		if err := l.load(record); err != nil {
 			return nil, block.Wrap(block.Corrupt, err, "metadata snapshot, record %d before offset %d", in.records, in.offset)
 		}
@@ -49,6 +52,7 @@ func Restore(r io.Reader) (*State, error) {
 // recordReader takes records apart.
 type recordReader struct {
 	r       io.Reader
+	version uint32
 	offset  int64 // of what comes next
 	records uint64
 	payload []byte
@@ -75,7 +79,8 @@ func (in *recordReader) prologue() error {
 	if string(p[:8]) != snapshotMagic {
 		return in.corrupt("it is no metadata snapshot: it begins with %q", p[:8])
 	}
-	switch v := binary.LittleEndian.Uint32(p[8:]); {
+	in.version = binary.LittleEndian.Uint32(p[8:])
+	switch v := in.version; {
 	case v == 0:
 		return in.corrupt("it has no version")
 	case v > Version:

@@ -28,7 +28,7 @@ func randomLog(seed uint64, n int) []*pb.Command {
 	small := func(n int) uint64 { return uint64(r.IntN(n)) }
 	for len(commands) < n {
 		var c *pb.Command
-		switch vol, epoch, node := small(5), uint32(small(6)), six[small(6)]; small(17) {
+		switch vol, epoch, node := small(5), uint32(small(6)), six[small(6)]; small(20) {
 		case 0:
 			c = register(node, node[:1], 100+small(7), small(9), small(3))
 		case 1:
@@ -56,6 +56,10 @@ func randomLog(seed uint64, n int) []*pb.Command {
 			c = finish(about(9, 1, uint32(small(2)), 1+uint32(small(6))))
 		case 16:
 			c = cancel(about(9, 1, uint32(small(2)), 1+uint32(small(6))))
+		case 17, 18:
+			c = reduce(about(9, 1, uint32(small(2)), 1+uint32(small(6))), []string{"a", "b", "c"}[small(3)])
+		case 19:
+			c = restore(about(9, 1, uint32(small(2)), 1+uint32(small(6))))
 		case 11:
 			c = forget(node, vol, uint32(small(9)), small(500), small(500), small(500))
 		}
@@ -158,7 +162,7 @@ func TestNewerSnapshotIsRefused(t *testing.T) {
 }
 
 func TestSnapshotPrologueIsPinned(t *testing.T) {
-	if got, want := snapshotOf(t, state.New())[:12], "SXMETAST\x02\x00\x00\x00"; string(got) != want {
+	if got, want := snapshotOf(t, state.New())[:12], "SXMETAST\x03\x00\x00\x00"; string(got) != want {
 		t.Fatalf("a snapshot begins with %q, not %q", got, want)
 	}
 }
@@ -170,15 +174,32 @@ func TestSnapshotOfVersion1IsRead(t *testing.T) {
 	l.ok(create(1, "v", 8*block.MiB))
 	l.ok(open(1, 0, "g"))
 	l.ok(place(1, 1, 0, 1, six...))
-	old := bytes.Clone(l.snapshot())
-	binary.LittleEndian.PutUint32(old[8:], 1)
-	s, err := state.Restore(bytes.NewReader(old))
+	s, err := state.Restore(bytes.NewReader(asVersion(t, l.snapshot(), 1)))
 	if err != nil {
 		t.Fatal(err)
 	}
 	if !bytes.Equal(snapshotOf(t, s), l.snapshot()) {
 		t.Error("a snapshot of version 1 gives another state")
 	}
+}
+
+// asVersion is a snapshot that says of itself that it is of another version.
+func asVersion(t *testing.T, snapshot []byte, v uint32) []byte {
+	t.Helper()
+	n := binary.LittleEndian.Uint32(snapshot[12:])
+	r := &pb.SnapshotRecord{}
+	if err := proto.Unmarshal(snapshot[20:20+n], r); err != nil {
+		t.Fatal(err)
+	}
+	r.GetHeader().Version = v
+	header, err := proto.MarshalOptions{Deterministic: true}.Marshal(r)
+	if err != nil {
+		t.Fatal(err)
+	}
+	out := binary.LittleEndian.AppendUint32(bytes.Clone(snapshot[:8]), v)
+	out = binary.LittleEndian.AppendUint32(out, uint32(len(header)))
+	out = binary.LittleEndian.AppendUint32(out, uint32(block.Checksum(header)))
+	return append(append(out, header...), snapshot[20+n:]...)
 }
 
 // A volume of 128 TiB has 12,800 groups; a snapshot of it stays small and

@@ -11,7 +11,9 @@ import (
 //	1: first.
 //	2: changes of a group's segments: the commands BeginReplace, MarkHydrated,
 //	   FinishChange and CancelChange; VolumeRecord.departed; OpenDone.unopened.
-const Version = 2
+//	3: groups that go on without a zone: the commands BeginReduce and
+//	   BeginRestore; PGRecord.sets that are smaller than the group.
+const Version = 3
 
 // Bounds of what is kept, beside those of package metadata.
 const (
@@ -77,14 +79,16 @@ type volume struct {
 	// unopened are the groups that the owner could not open yet, ascending,
 	// when open is Open: they are frozen as all are while it is Recovering.
 	unopened []block.PGIndex
-	// changing are the groups with two quorum sets, ascending; derived.
-	changing []block.PGIndex
+	// changing are the groups with two quorum sets, reduced those with one
+	// that lacks a zone (R29), ascending; derived.
+	changing, reduced []block.PGIndex
 	// departed have left their groups and are to be dropped, oldest first.
 	departed []departed
 }
 
 // group is a protection group. Sets is nil for the usual case: one set of
-// all segments. While a segment is replaced there are two, the old one first.
+// all segments. While segments change there are two, the old one first. One that
+// is smaller than the group goes on without a zone (R29).
 type group struct {
 	index      block.PGIndex
 	membership block.MembershipEpoch

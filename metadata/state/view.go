@@ -149,6 +149,11 @@ func (s *State) viewGroup(v *volume, g *group) metadata.PGConfig {
 		}
 		pg.Sets = append(pg.Sets, members)
 	}
+	for i := range pg.Segments {
+		if pg.Out(i) {
+			pg.Departed++
+		}
+	}
 	return pg
 }
 

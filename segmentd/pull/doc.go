@@ -15,9 +15,10 @@
 // Records are taken from one peer at a time, several pages ahead of the disk.
 // A peer has surely all records above its floor (logstore keeps them); below it
 // only as far back as its log was not cleaned. When no peer has what is next,
-// or this segment is empty and a peer is not, the leaves that have changed are
-// taken over, from up to MaxDonors peers side by side, and then the records
-// since. Whatever came is on disk and counts when it is begun anew.
+// when what came from two of them does not link, or when this segment is empty and
+// a peer is not, the leaves that have changed are taken over, from up to MaxDonors
+// peers side by side, and then the records since. Whatever came is on disk and
+// counts when it is begun anew.
 //
 // Non-job: connections, the log, rates (segmentd); who may give to whom
 // (segmentd/segment); what a half-way copy means (logstore).
@@ -27,7 +28,7 @@
 // LeafWindow leaves of one peer are asked for and not on disk; the chain goes
 // on (Hydrate) only when each leaf that was named is on disk, and from no
 // higher LSN than the lowest cut at which one of them was read or the list
-// was made.
+// was made; or from the floor, when nobody has settled more than that.
 //
 // Goroutines: none; the caller serialises.
 package pull

@@ -2,6 +2,7 @@ package pull
 
 import (
 	"github.com/sextantdisk/sextant/internal/block"
+	"github.com/sextantdisk/sextant/internal/mutant"
 )
 
 // listDonor is who is asked which leaves have changed: who has settled most.
@@ -16,6 +17,28 @@ func (m *Machine) newer(d *donor) bool {
 	return d.Readable > 0 && d.Readable >= m.floor && (m.mixed || d.SCL > m.scl)
 }
 
+// backed tells whether a peer has settled no more than this segment, so that it
+// surely has all records since. After a power cut nobody may have settled what
+// leaves were taken of before: floors become durable later than records.
+func (m *Machine) backed() bool {
+	for i := range m.peers {
+		if d := &m.peers[i]; m.usable(Peer(i)) && d.Readable <= m.floor && d.SCL > m.scl {
+			return true
+		}
+	}
+	return false
+}
+
+// highest tells whether no peer that may be asked stands above this segment: it has
+// all there is itself, and others may be waiting for its records.
+func (m *Machine) highest() bool {
+	l := m.top()
+	return l > 0 && l <= m.scl
+}
+
+// recordsSince tells whether all records since the floor are with a peer, or here.
+func (m *Machine) recordsSince() bool { return m.backed() || m.highest() }
+
 // list asks for the next part of the list.
 func (m *Machine) list() {
 	if m.asked {
@@ -23,9 +46,15 @@ func (m *Machine) list() {
 	}
 	if m.from < 0 || !m.usable(m.from) || m.next == 0 {
 		m.from = m.listDonor()
-		m.next, m.todo, m.total, m.cut = 0, nil, 0, 0 // one list is one peer's
+		m.next, m.todo, m.total, m.cut = 0, nil, 0, unknown // one list is one peer's
 	}
-	if m.from < 0 {
+	switch {
+	case m.from < 0 && m.since == m.floor && m.recordsSince():
+		// All blocks are as of the floor, or newer: that is a cut, too.
+		m.phase, m.cut = Ending, m.floor
+		m.ask(Effect{Kind: Hydrate, Cut: m.cut})
+		return
+	case m.from < 0:
 		m.fail(block.Unavailable, "no peer is left that could name its leaves")
 		return
 	}
@@ -54,7 +83,7 @@ func (m *Machine) marks(in *Input) {
 
 // lower notes that something is as of cut.
 func (m *Machine) lower(cut block.LSN) {
-	if m.cut == 0 || cut < m.cut {
+	if cut < m.cut || mutant.On(mutant.HighestCut) {
 		m.cut = cut
 	}
 }
@@ -62,7 +91,7 @@ func (m *Machine) lower(cut block.LSN) {
 // copy keeps up to MaxDonors peers busy, and ends when all is in.
 func (m *Machine) copy() {
 	if len(m.todo) == 0 {
-		if m.flying == 0 {
+		if m.flying == 0 || mutant.On(mutant.HydratedEarly) {
 			m.phase = Ending
 			m.ask(Effect{Kind: Hydrate, Cut: m.cut})
 		}
@@ -99,7 +128,7 @@ func (m *Machine) taken(in *Input) {
 
 // hydrated goes on by records.
 func (m *Machine) hydrated(in *Input) {
-	m.phase, m.scl, m.after, m.floor = Records, in.SCL, in.SCL, in.SCL
+	m.phase, m.scl, m.after, m.floor = Records, in.SCL, in.SCL, m.cut
 	m.mixed, m.empty, m.retold, m.asked, m.from = false, false, false, false, -1
 	for i := range m.peers {
 		m.peers[i].noLog = false

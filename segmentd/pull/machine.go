@@ -4,6 +4,7 @@ import (
 	"fmt"
 
 	"github.com/sextantdisk/sextant/internal/block"
+	"github.com/sextantdisk/sextant/internal/mutant"
 )
 
 // Bounds of a pull.
@@ -130,10 +131,11 @@ func (m *Machine) fail(kind block.Kind, format string, args ...any) {
 // usable tells whether a peer may be asked for anything.
 func (m *Machine) usable(p Peer) bool {
 	d := &m.peers[p]
-	return d.told && d.Usable && !d.failed
+	return d.told && d.Usable && (!d.failed || mutant.On(mutant.LostPeerAgain))
 }
 
-// unknown is the floor of a peer that was not asked for it.
+// unknown is the floor of a peer that was not asked for it, and a cut as of which
+// nothing is.
 const unknown = ^block.LSN(0)
 
 // discover asks once for all peers.

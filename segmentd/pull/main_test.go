@@ -95,8 +95,42 @@ func TestR20ADeadBranchIsLeftAtTheFloor(t *testing.T) {
 	s.step(Input{Kind: Begin, UpTo: 100, Peers: 1, SCL: 60, Floor: 50}, "records 0 (60, 100]")
 	s.step(Input{Kind: Page, Prev: 55, Last: 100}, "records 0 (50, 100]")
 	s.step(Input{Kind: Page, Prev: 50, Last: 100}, "")
+	s.step(Input{Kind: Saved, SCL: 60}, "") // the page that did not link is on disk, too
+	s.phase(Records)
 	s.step(Input{Kind: Saved, SCL: 100}, "")
 	s.phase(Done)
+}
+
+// R21: it is left by leaves when no log reaches back to the floor: once what came
+// before, and did not link, is on disk.
+func TestR21ADeadBranchIsLeftByLeaves(t *testing.T) {
+	s := &teller{t: t}
+	s.step(Input{Kind: Begin, UpTo: 100, Peers: 1, SCL: 60, Floor: 50}, "records 0 (60, 100]")
+	s.step(Input{Kind: Page, Prev: 55, Last: 70}, "records 0 (50, 100]")
+	s.step(Input{Kind: Gone}, "discover")
+	s.step(Input{Kind: Found, Peers: 1}, "")
+	s.step(stand(0, 100, 90), "")
+	s.step(Input{Kind: Saved, SCL: 60}, "begin")
+	s.phase(Listing)
+}
+
+// This segment stands on a dead branch, so that it needs all from its floor on. The
+// log of the peer on the branch that counts does not reach there; that of another
+// one does, which stands on the dead branch as well. What both have does not link.
+func TestR21TwoBranchesAreLeftByLeaves(t *testing.T) {
+	s := &teller{t: t}
+	s.step(Input{Kind: Begin, UpTo: 100, Peers: 1, SCL: 60, Floor: 50}, "records 0 (60, 100]")
+	s.step(Input{Kind: Page, Prev: 58, Last: 100}, "records 0 (50, 100]")
+	s.step(Input{Kind: Gone}, "discover")
+	s.step(Input{Kind: Found, Peers: 2}, "")
+	s.step(stand(0, 100, 57), "")
+	s.step(stand(1, 60, 40), "records 1 (50, 60]")
+	s.step(Input{Kind: Page, Peer: 1, Prev: 50, Last: 60}, "records 0 (60, 100]")
+	s.step(Input{Kind: Page, Peer: 0, Prev: 58, Last: 100}, "")
+	s.step(Input{Kind: Saved, SCL: 60}, "")
+	s.step(Input{Kind: Saved, SCL: 60}, "")
+	s.step(Input{Kind: Saved, SCL: 60}, "begin")
+	s.step(Input{Kind: Begun, Since: 50}, "marks 0 after 50 from 0")
 }
 
 // A peer whose log is cleaned is not the last word: one whose floor is not
@@ -112,6 +146,46 @@ func TestR20ALogThatReachesBackGoesFirst(t *testing.T) {
 	s.step(Input{Kind: Gone, Peer: 2}, "records 1 (10, 70]")
 	s.step(Input{Kind: Page, Peer: 1, Prev: 10, Last: 70}, "records 0 (70, 100]") // perhaps its log reaches so far
 	s.step(Input{Kind: Gone, Peer: 0}, "records 2 (70, 80]")
+}
+
+// R21: leaves have begun to come, and then all peers lost power before what they had
+// settled was durable: nobody has leaves that are newer. What they have not settled
+// they have as records, so the chain goes on from the floor.
+func TestR21NobodyHasSettledMore(t *testing.T) {
+	s := &teller{t: t}
+	s.step(Input{Kind: Begin, UpTo: 100, SCL: 60, Floor: 50, Mixed: true}, "discover")
+	s.step(Input{Kind: Found, Peers: 1}, "")
+	s.step(stand(0, 100, 40), "begin")
+	s.step(Input{Kind: Begun, Since: 50}, "hydrate 50")
+	s.step(Input{Kind: Hydrated, SCL: 60}, "records 0 (60, 100]")
+	s.step(Input{Kind: Page, Prev: 55, Last: 70}, "records 0 (50, 100]") // it stood on a dead branch
+	// Where a part of what was copied is lost there is no such floor.
+	s = &teller{t: t}
+	s.step(Input{Kind: Begin, UpTo: 100, SCL: 60, Floor: 50, Mixed: true}, "discover")
+	s.step(Input{Kind: Found, Peers: 1}, "")
+	s.step(stand(0, 100, 40), "begin")
+	s.step(Input{Kind: Begun, Since: 0}, "")
+	s.phase(Failed)
+}
+
+// R21: leaves have begun to come, and then its peers lost what they had above this
+// segment. It has all there is, and its peers wait for its records; so its chain goes
+// on from its own floor.
+func TestR21TheHighestIsHalfWay(t *testing.T) {
+	s := &teller{t: t}
+	s.step(Input{Kind: Begin, UpTo: 60, SCL: 100, Floor: 50, Mixed: true}, "discover")
+	s.step(Input{Kind: Found, Peers: 2}, "")
+	s.step(stand(0, 60, 40), "")
+	s.step(stand(1, 100, 45), "begin")
+	s.step(Input{Kind: Begun, Since: 50}, "hydrate 50")
+	s.step(Input{Kind: Hydrated, SCL: 100}, "")
+	s.phase(Done)
+	// Without a peer that says so it may not be the highest.
+	s = &teller{t: t}
+	s.step(Input{Kind: Begin, UpTo: 60, SCL: 100, Floor: 50, Mixed: true}, "discover")
+	s.step(Input{Kind: Found, Peers: 1}, "")
+	s.step(LostPeer(0), "")
+	s.phase(Failed)
 }
 
 // R21: no log reaches back: leaves, from all peers side by side, then records

@@ -16,7 +16,11 @@ type world struct {
 	peers []peerOf
 	scl   block.LSN
 	mixed bool
-	due   []Input // what will happen
+	// branch: where this segment stands, on a branch that was annulled, and where
+	// that leaves the chain; 0: it does not.
+	branch, fork block.LSN
+	lost         bool    // a part of what was copied before
+	due          []Input // what will happen
 	// of the round of leaves under way
 	listed  map[block.Index]bool
 	lowest  block.LSN
@@ -40,19 +44,26 @@ func (w *world) do(fx []Effect) {
 			w.mixed, w.listed, w.lowest = true, map[block.Index]bool{}, 0
 			w.due = append(w.due, Input{Kind: Begun})
 		case Hydrate:
-			for b, done := range w.listed {
-				if !done {
-					w.t.Fatalf("the chain goes on, and leaf %d is not there", b)
-				}
-			}
-			if e.Cut > w.lowest {
-				w.t.Fatalf("the chain goes on from %d, and something is as of %d", e.Cut, w.lowest)
+			if e.Cut != w.fork || w.lost && w.fork != 0 { // else all is as of that, or newer
+				w.goesOn(e.Cut)
 			}
 			w.scl, w.mixed = max(w.scl, e.Cut), false
 			w.due = append(w.due, Input{Kind: Hydrated, SCL: w.scl})
 		default:
 			w.ask(e)
 		}
+	}
+}
+
+// goesOn checks that the chain may go on from a cut.
+func (w *world) goesOn(cut block.LSN) {
+	for b, done := range w.listed {
+		if !done {
+			w.t.Fatalf("the chain goes on, and leaf %d is not there", b)
+		}
+	}
+	if cut > w.lowest {
+		w.t.Fatalf("the chain goes on from %d, and something is as of %d", cut, w.lowest)
 	}
 }
 
@@ -118,6 +129,10 @@ func (w *world) records(e Effect, p *peerOf) {
 		w.t.Fatalf("%d pages are not on disk", w.unsaved)
 	}
 	last := min(e.UpTo, e.After+block.LSN(rapid.IntRange(1, 20).Draw(w.t, "page")))
+	if e.After == w.branch && w.fork < w.branch { // it does not link, and is on disk nevertheless
+		w.due = append(w.due, Input{Kind: Page, Peer: e.Peer, Prev: w.fork, Last: last}, Input{Kind: Saved, SCL: w.scl})
+		return
+	}
 	w.due = append(w.due, Input{Kind: Page, Peer: e.Peer, Prev: e.After, Last: last}, Input{Kind: Saved, SCL: last})
 }
 
@@ -148,7 +163,9 @@ func (w *world) happen() {
 			w.flying[in.Peer]--
 		}
 	case Begun:
-		in.Since = 0
+		if in.Since = 0; !w.lost {
+			in.Since = w.fork
+		}
 	}
 	w.do(w.m.Step(in))
 }
@@ -167,12 +184,14 @@ func TestR22PullQuick(t *testing.T) {
 			w.peers = append(w.peers, p)
 		}
 		w.scl = lsn("own", 0, 150)
-		begin := Input{Kind: Begin, UpTo: lsn("upTo", 1, 200), SCL: w.scl, Floor: w.scl, Mixed: rapid.Bool().Draw(t, "mixed")}
+		w.branch = w.scl
+		w.fork = lsn("fork", 0, int(w.scl))
+		begin := Input{Kind: Begin, UpTo: lsn("upTo", 1, 200), SCL: w.scl, Floor: w.fork, Mixed: rapid.Bool().Draw(t, "mixed")}
 		if len(w.peers) > 0 && rapid.Bool().Draw(t, "hint") {
 			begin.Peers = 1
 			w.peers[0].usable, w.peers[0].scl = true, max(w.peers[0].scl, begin.UpTo)
 		}
-		w.mixed = begin.Mixed
+		w.mixed, w.lost = begin.Mixed, rapid.Bool().Draw(t, "lost")
 		w.do(w.m.Step(begin))
 		for steps := 0; len(w.due) > 0; steps++ {
 			if steps > 5000 {

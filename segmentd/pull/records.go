@@ -64,7 +64,10 @@ func (m *Machine) reached() {
 	case m.after < m.upTo && m.top() == 0:
 		m.fail(block.Unavailable, "no peer is left to ask")
 	case m.scl < min(m.upTo, m.after):
-		m.fail(block.Behind, "the records up to %v are here and do not link to %v", m.after, m.scl)
+		// They came from two branches: the peer on the one that counts had no
+		// log back to the floor, and who had is on one that was annulled.
+		m.discover()
+		m.leaves()
 	default:
 		m.phase = Done
 	}
@@ -90,6 +93,9 @@ func (m *Machine) recordDonor() Peer {
 func (m *Machine) page(in *Input) {
 	m.asked = false
 	d := &m.peers[in.Peer]
+	if in.Last != 0 {
+		m.unsaved++ // it is logged and will be Saved, whether it links or not
+	}
 	switch {
 	case in.Last == 0:
 		d.failed = true // it said that it had some
@@ -102,7 +108,6 @@ func (m *Machine) page(in *Input) {
 	default:
 		m.retold = true
 		m.after = in.Last
-		m.unsaved++
 	}
 }
 
@@ -111,7 +116,7 @@ func (m *Machine) leaves() {
 	switch {
 	case !m.allTold():
 		return
-	case m.listDonor() < 0:
+	case m.listDonor() < 0 && (!m.mixed || !m.recordsSince()):
 		m.fail(block.Behind, "no peer has the records after %v, nor leaves that are newer", m.after)
 		return
 	case m.rounds == MaxRounds:

@@ -21,7 +21,8 @@ const (
 	// Page: records came from Peer; Prev and Last are the first one's
 	// predecessor and the last one. Last 0: none came.
 	Page
-	// Saved: a page is on disk; SCL is what it made of it.
+	// Saved: a page is on disk; SCL is what it made of it. It follows each Page with
+	// records, also one that does not link.
 	Saved
 	// Gone: the log of Peer does not reach back.
 	Gone

@@ -18,6 +18,7 @@ type Watch struct {
 type Told struct {
 	Epoch     block.VolumeEpoch // promised
 	SCL       block.LSN
+	Floor     block.LSN // asked of a peer only
 	Hydrating bool
 	// Usable, of a peer: it is there, whole and not damaged.
 	Usable bool
@@ -27,6 +28,11 @@ type Told struct {
 type Verdict struct {
 	// UpTo, if not 0, is what a peer has and this segment lacks.
 	UpTo block.LSN
+	// Floor, if not 0, is what the writer of the promised epoch has told the
+	// peer, and this segment perhaps not, because it is none of those that are
+	// told (R29). It may be taken like the writer's own word (R13): else the
+	// records that are pulled would never settle.
+	Floor block.LSN
 	// Learn: a peer has promised a higher epoch for so long that this
 	// segment's writer must be gone; the metadata service knows more.
 	Learn bool
@@ -51,6 +57,7 @@ func (w *Watch) Look(own, peer Told) (v Verdict) {
 	}
 	if same {
 		w.seen = max(w.seen, peer.SCL)
+		v.Floor = peer.Floor
 	}
 	return v
 }

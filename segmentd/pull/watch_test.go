@@ -43,3 +43,21 @@ func TestR20WatchLearnsOfAHigherEpoch(t *testing.T) {
 		}
 	}
 }
+
+// R29: what the writer of the same epoch has told a usable peer to settle, and of
+// no other.
+func TestR29WatchTellsWhatThePeerHasSettled(t *testing.T) {
+	for name, x := range map[string]struct {
+		peer Told
+		want Verdict
+	}{
+		"of the same epoch": {Told{Epoch: 3, SCL: 10, Floor: 7, Usable: true}, Verdict{Floor: 7}},
+		"of another epoch":  {Told{Epoch: 2, SCL: 10, Floor: 7, Usable: true}, Verdict{}},
+		"not usable":        {Told{Epoch: 3, SCL: 10, Floor: 7}, Verdict{}},
+	} {
+		var w Watch
+		if v := w.Look(Told{Epoch: 3, SCL: 10}, x.peer); v != x.want {
+			t.Errorf("a peer %s: %+v, want %+v", name, v, x.want)
+		}
+	}
+}

@@ -32,8 +32,8 @@ func newOpening(t *testing.T, cfg pg.Config) *opening {
 	o := &opening{t: t}
 	cfg.Epoch, cfg.Hold = 3, time.Minute
 	cfg.Quorum = &quorum.Config{
-		Epoch: 1, Segments: make([]block.SegmentID, 6), Write: 4, Read: 3,
-		Sets: [][]quorum.Member{{0, 1, 2, 3, 4, 5}},
+		Epoch: 1, Segments: make([]block.SegmentID, 6),
+		Sets: []quorum.Set{{Members: []quorum.Member{0, 1, 2, 3, 4, 5}, Write: 4, Read: 3}},
 	}
 	cfg.Next = func() block.LSN { seq++; return block.MakeLSN(3, seq) }
 	o.m = pg.New(cfg)

@@ -6,15 +6,16 @@ import (
 	"github.com/sextantdisk/sextant/wire"
 )
 
-// A group's segments change while it is written to (R23 to R27). The metadata
+// A group's segments change while it is written to (R23 to R27, R29). The metadata
 // service decides each configuration; the machine is told (Reconfigure) and
 // counts with it from then on. With two sets in force:
 //
-//	told ──3 of the old set have installed it──▶ sync point P* known
-//	     ──who joins has everything up to P*──▶ Caught: to be marked hydrated
-//	     ──4 of the new set, too──▶ MayFinish: the new set may stay alone
+//	told ──a read quorum of the old set has installed it──▶ sync point P* known
+//	     ──all that join have everything up to P*──▶ Caught: to be marked hydrated
+//	     ──a write quorum of the new set, too──▶ MayFinish: it may stay alone
 //
-// The machine proves, its shell proposes.
+// The machine proves, its shell proposes. A set that goes on without a lost zone
+// has nobody who joins; one that takes the zone back has two (R29).
 
 // MayReconfigure reports whether the machine can take a new configuration now:
 // it serves, and no writer before this one can still read from a segment that
@@ -28,8 +29,8 @@ type Change struct {
 	Joint bool
 	// Point is P* of rule R26, 0 while it is not known.
 	Point block.LSN
-	// Caught: the segment that joins has everything up to Point, and is not
-	// marked hydrated yet.
+	// Caught: all that join have everything up to Point, and are not all marked
+	// hydrated yet.
 	Caught bool
 	// MayFinish: the new set may be left alone in force.
 	MayFinish bool

@@ -13,7 +13,10 @@ import (
 // there. In these tests segment 5 gives way to segment 6: both sets are in
 // force, then the new one is marked hydrated.
 func sets(m block.MembershipEpoch, sets ...[]quorum.Member) *quorum.Config {
-	c := &quorum.Config{Epoch: m, Write: 4, Read: 3, Sets: sets, Segments: make([]block.SegmentID, 7)}
+	c := &quorum.Config{Epoch: m, Segments: make([]block.SegmentID, 7)}
+	for _, members := range sets {
+		c.Sets = append(c.Sets, ofSix(members))
+	}
 	for i := range c.Segments {
 		if c.Members().Has(quorum.Member(i)) {
 			c.Segments[i] = block.SegmentID{byte(i + 1)}
@@ -47,9 +50,12 @@ func changing(t *testing.T) *world {
 }
 
 // installed has members answer that they have the change on disk.
-func (w *world) installed(scl block.LSN, members ...quorum.Member) {
+func (w *world) installed(scl block.LSN, members ...quorum.Member) { w.installedAs(2, scl, members...) }
+
+// installedAs is installed for any membership epoch.
+func (w *world) installedAs(m block.MembershipEpoch, scl block.LSN, members ...quorum.Member) {
 	for _, i := range members {
-		w.say(i, wire.Ack{SCL: scl, Identity: wire.Identity{Member: 2}})
+		w.say(i, wire.Ack{SCL: scl, Identity: wire.Identity{Member: m}})
 	}
 }
 

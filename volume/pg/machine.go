@@ -87,9 +87,9 @@ type Config struct {
 	// nobody has opened the group before; 0 if there is none (R14,
 	// docs/adr/0003).
 	EmptyUntil, UnopenedUntil Time
-	// Departed: segments have left the group and are not dropped yet. A
-	// former writer that does not know may read from them, whoever of the
-	// members is fenced (R14).
+	// Departed: segments have left the group and are not dropped yet, or it
+	// goes on without a zone (R29). A former writer that does not know may read
+	// from them, whoever of the members is fenced (R14).
 	Departed bool
 	// Clean: the writer before said goodbye, so that its read lease need
 	// not be waited for (R14).

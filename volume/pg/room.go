@@ -33,7 +33,7 @@ func (m *Machine) votes(pass func(*member) bool) quorum.Votes {
 // are a write quorum, if all of them are up.
 func (m *Machine) HasRoom() bool {
 	full := m.votes(func(mb *member) bool { return mb.full })
-	return full == 0 || m.cfg.Quorum.Reaches(m.votes(func(mb *member) bool { return !mb.full }), m.cfg.Quorum.Write)
+	return full == 0 || m.cfg.Quorum.Writes(m.votes(func(mb *member) bool { return !mb.full }))
 }
 
 // WantsRoom reports whether it is for want of room that data finds no write
@@ -45,8 +45,7 @@ func (m *Machine) WantsRoom() bool {
 	}
 	takes := m.votes(func(mb *member) bool { return mb.state == Streaming && !mb.full })
 	all := m.votes(func(mb *member) bool { return mb.state == Streaming || mb.full && mb.state != Unreachable })
-	w := m.cfg.Quorum.Write
-	return !m.cfg.Quorum.Reaches(takes, w) && m.cfg.Quorum.Reaches(all, w)
+	return !m.cfg.Quorum.Writes(takes) && m.cfg.Quorum.Writes(all)
 }
 
 // takesData reports whether mb may be sent data now.

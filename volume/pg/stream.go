@@ -146,14 +146,14 @@ func (m *Machine) failHeld(now Time) {
 }
 
 // checkStuck notices an opening that cannot come to an end in this epoch:
-// nobody who has the recovery point is there. Another point may be chosen
-// only under a higher epoch, because EPOCH_OPEN may already be somewhere.
+// nobody who has the recovery point is there, and may give it. Another point may
+// be chosen only under a higher epoch, because EPOCH_OPEN may already be somewhere.
 func (m *Machine) checkStuck(now Time) {
 	if m.phase != Opening {
 		return
 	}
 	for i := range m.members {
-		if m.members[i].state == Streaming && m.has(quorum.Member(i), m.point) {
+		if mb := &m.members[i]; mb.state == Streaming && !mb.damaged && m.has(quorum.Member(i), m.point) {
 			m.stuckAt = never
 			return
 		}

@@ -18,6 +18,11 @@ const (
 // everyone are the six members.
 var everyone = []quorum.Member{0, 1, 2, 3, 4, 5}
 
+// ofSix is a set of six with their quorums.
+func ofSix(members []quorum.Member) quorum.Set {
+	return quorum.Set{Members: members, Write: 4, Read: 3}
+}
+
 // world is a machine, a clock that stands still until wait moves it, and six
 // segments that say what the test has them say. What the machine asks for is
 // collected.
@@ -43,7 +48,7 @@ func newWorld(t *testing.T, change ...func(*Config)) *world {
 	w := &world{t: t, now: time.Hour, stamps: map[quorum.Member]wire.Stamp{}}
 	cfg := Config{
 		Epoch:  epoch,
-		Quorum: &quorum.Config{Epoch: 1, Segments: make([]block.SegmentID, 6), Sets: [][]quorum.Member{everyone}, Write: 4, Read: 3},
+		Quorum: &quorum.Config{Epoch: 1, Segments: make([]block.SegmentID, 6), Sets: []quorum.Set{ofSix(everyone)}},
 		Hold:   hold,
 		Next:   func() block.LSN { w.seq++; return block.MakeLSN(epoch, w.seq) },
 	}

@@ -129,8 +129,8 @@ func TestR7CumulativeNotPerRecord(t *testing.T) {
 // of each (R25).
 func TestR7EverySetCounts(t *testing.T) {
 	w := newWorld(t, func(c *Config) {
-		c.Quorum = &quorum.Config{Epoch: 2, Segments: make([]block.SegmentID, 7), Write: 4, Read: 3,
-			Sets: [][]quorum.Member{everyone, {0, 1, 2, 6, 4, 5}}}
+		c.Quorum = &quorum.Config{Epoch: 2, Segments: make([]block.SegmentID, 7),
+			Sets: []quorum.Set{ofSix(everyone), ofSix([]quorum.Member{0, 1, 2, 6, 4, 5})}}
 	})
 	all := append(slices.Clone(everyone), 6)
 	w.start(all...)

@@ -12,43 +12,65 @@ import (
 type Decided struct {
 	Epoch    block.MembershipEpoch
 	Segments []block.SegmentID
-	Hydrated []bool  // by position
-	Sets     [][]int // positions
+	Hydrated []bool // by position
+	Sets     []DecidedSet
+}
+
+// DecidedSet is a quorum set by positions.
+type DecidedSet struct {
+	At          []int
+	Write, Read int
+}
+
+// voting tells of each position whether it is in a set. Error kind: Invalid.
+func (d *Decided) voting() ([]bool, error) {
+	votes := make([]bool, len(d.Segments))
+	for _, set := range d.Sets {
+		for _, k := range set.At {
+			if k < 0 || k >= len(votes) {
+				return nil, block.Errorf(block.Invalid, "quorum set %v does not fit %d segments", set.At, len(votes))
+			}
+			votes[k] = true
+		}
+	}
+	return votes, nil
 }
 
 // Adopt is the configuration that follows c when d was decided. A segment
 // keeps its member number as long as it is there, so that what is under way to
 // and from it stays true; numbers of segments that left stay free (a zero id,
-// in no set) until new ones need them. Error kind: Invalid.
+// in no set) until new ones need them. Who is in no set is no member: a writer
+// tells it nothing, and does not count it (R29). Error kind: Invalid.
 func (c *Config) Adopt(d Decided) (*Config, error) {
-	next := &Config{Epoch: d.Epoch, Write: c.Write, Read: c.Read}
-	next.Segments = slices.Clone(c.Segments)
+	votes, err := d.voting()
+	if err != nil {
+		return nil, err
+	}
+	next := &Config{Epoch: d.Epoch, Segments: slices.Clone(c.Segments)}
 	for m, id := range next.Segments {
-		if !slices.Contains(d.Segments, id) {
+		if k := slices.Index(d.Segments, id); k < 0 || !votes[k] {
 			next.Segments[m] = block.SegmentID{}
 		}
 	}
 	number := make([]Member, len(d.Segments))
-	for i, id := range d.Segments {
-		number[i] = next.take(c, id)
-	}
-	for i, hydrated := range d.Hydrated {
-		if !hydrated {
+	for k, id := range d.Segments {
+		if !votes[k] {
+			continue
+		}
+		number[k] = next.take(c, id)
+		if !d.Hydrated[k] {
 			if next.Unhydrated == nil {
 				next.Unhydrated = map[Member]bool{}
 			}
-			next.Unhydrated[number[i]] = true
+			next.Unhydrated[number[k]] = true
 		}
 	}
 	for _, set := range d.Sets {
-		members := make([]Member, len(set))
-		for i, k := range set {
-			if k < 0 || k >= len(number) {
-				return nil, block.Errorf(block.Invalid, "quorum set %v does not fit %d segments", set, len(number))
-			}
+		members := make([]Member, len(set.At))
+		for i, k := range set.At {
 			members[i] = number[k]
 		}
-		next.Sets = append(next.Sets, members)
+		next.Sets = append(next.Sets, Set{Members: members, Write: set.Write, Read: set.Read})
 	}
 	return next, next.Check()
 }
@@ -89,7 +111,7 @@ func (c *Config) Joint() bool { return len(c.Sets) > 1 }
 // Members are all that are in a set.
 func (c *Config) Members() (v Votes) {
 	for _, set := range c.Sets {
-		for _, m := range set {
+		for _, m := range set.Members {
 			v = v.Add(m)
 		}
 	}
@@ -101,8 +123,8 @@ func (c *Config) Joining() (v Votes) {
 	if !c.Joint() {
 		return 0
 	}
-	for _, m := range c.Sets[1] {
-		if !slices.Contains(c.Sets[0], m) {
+	for _, m := range c.Sets[1].Members {
+		if !slices.Contains(c.Sets[0].Members, m) {
 			v = v.Add(m)
 		}
 	}
@@ -113,7 +135,8 @@ func (c *Config) Joining() (v Votes) {
 // any more: of that set so many have installed the epoch of this configuration,
 // and refuse lower ones, that the others are no write quorum (R26).
 func (c *Config) OldSettled(installed Votes) bool {
-	return len(c.Sets[0])-installed.of(c.Sets[0]) < c.Write || mutant.On(mutant.InstallUnasked)
+	old := c.Sets[0]
+	return len(old.Members)-installed.in(old) < old.Write || mutant.On(mutant.InstallUnasked)
 }
 
 // SyncPoint is P* of rule R26: the highest SCL among the members of the old set
@@ -121,7 +144,7 @@ func (c *Config) OldSettled(installed Votes) bool {
 // acknowledged with the old set alone is at or below it, because its write
 // quorum has one of them. It must be taken after they have installed it.
 func (c *Config) SyncPoint(installed Votes, scl func(Member) block.LSN) (p block.LSN) {
-	for _, m := range c.Sets[0] {
+	for _, m := range c.Sets[0].Members {
 		if installed.Has(m) {
 			p = max(p, scl(m))
 		}
@@ -133,7 +156,7 @@ func (c *Config) SyncPoint(installed Votes, scl func(Member) block.LSN) (p block
 // marked hydrated, and then count for data (R25).
 func (c *Config) Caught(p block.LSN, scl func(Member) block.LSN) bool {
 	joining := c.Joining()
-	for _, m := range c.Sets[1] {
+	for _, m := range c.Sets[1].Members {
 		if joining.Has(m) && scl(m) < p && !mutant.On(mutant.FinishEarly) {
 			return false
 		}
@@ -143,7 +166,10 @@ func (c *Config) Caught(p block.LSN, scl func(Member) block.LSN) bool {
 
 // MayFinish reports whether the new set may be left alone in force (R26): a
 // write quorum of it has everything up to p, and all that join are marked
-// hydrated.
+// hydrated. When nobody joins (R29) the former alone counts: what the old set
+// alone has acknowledged is then on a write quorum of the new one.
 func (c *Config) MayFinish(p block.LSN, scl func(Member) block.LSN) bool {
-	return len(c.Unhydrated) == 0 && c.Caught(p, scl) && (nth(c.Sets[1], c.Write, scl) >= p || mutant.On(mutant.FinishEarly))
+	next := c.Sets[1]
+	reached := nth(next.Members, next.Write, scl) >= p || mutant.On(mutant.FinishEarly)
+	return len(c.Unhydrated) == 0 && c.Caught(p, scl) && reached
 }

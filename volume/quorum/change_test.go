@@ -17,17 +17,14 @@ func unhydrated() *Config {
 
 // lost looks for a record that has a write quorum of every set of by, and that
 // a recovery with now does not find, whoever answers, and whoever of those is
-// damaged. Who has joined has it only if hydrated says so, or as one of the
-// quorum. It gives the quorum, those who answer, and those of them damaged.
-func lost(by, now *Config, hydrated bool) (loss []Votes) {
+// damaged. Who has caught up has it, and who is in no set of by only then. It
+// gives the quorum, those who answer, and those of them damaged.
+func lost(by, now *Config, caught Votes) (loss []Votes) {
 	for w := range Votes(1 << 7) {
-		if !by.Reaches(w, by.Write) || w.Has(6) && !by.Members().Has(6) {
+		if !by.Writes(w) || w&^by.Members() != 0 {
 			continue
 		}
-		have := w
-		if hydrated {
-			have = have.Add(6)
-		}
+		have := w | caught
 		for r := range Votes(1 << 7) {
 			for damaged := r; ; damaged = (damaged - 1) & r { // all parts of r
 				if point, _, ok := now.Recover(answersOf(r, damaged, have)); ok && point < 9 {
@@ -69,17 +66,17 @@ func TestR25RecoveryFindsEverything(t *testing.T) {
 	next := joint()
 	next.Sets = next.Sets[1:]
 	for name, x := range map[string]struct {
-		by, now  *Config
-		hydrated bool
+		by, now *Config
+		caught  Votes
 	}{
-		"old set alone, new segment not hydrated": {old, unhydrated(), false},
-		"old set alone, new segment hydrated":     {old, joint(), true},
-		"both sets, new segment not hydrated":     {joint(), unhydrated(), false},
-		"both sets, new segment hydrated":         {joint(), joint(), true},
-		"both sets, then cancelled":               {joint(), old, false},
-		"both sets, then finished":                {joint(), next, true},
+		"old set alone, new segment not hydrated": {old, unhydrated(), 0},
+		"old set alone, new segment hydrated":     {old, joint(), 1 << 6},
+		"both sets, new segment not hydrated":     {joint(), unhydrated(), 0},
+		"both sets, new segment hydrated":         {joint(), joint(), 1 << 6},
+		"both sets, then cancelled":               {joint(), old, 0},
+		"both sets, then finished":                {joint(), next, 1 << 6},
 	} {
-		if loss := lost(x.by, x.now, x.hydrated); loss != nil {
+		if loss := lost(x.by, x.now, x.caught); loss != nil {
 			t.Errorf("%s: a record on %07b is lost when %07b answer, %07b of them damaged", name, loss[0], loss[1], loss[2])
 		}
 	}
@@ -90,7 +87,7 @@ func TestR25RecoveryFindsEverything(t *testing.T) {
 func TestR25UnhydratedIsNotCountedForData(t *testing.T) {
 	old := joint()
 	old.Sets = old.Sets[:1]
-	if lost(old, joint(), false) == nil {
+	if lost(old, joint(), 0) == nil {
 		t.Error("nothing is lost when an empty segment is counted for data: this test shows nothing")
 	}
 	c := unhydrated()
@@ -119,7 +116,7 @@ func TestR25BothSetsAcknowledge(t *testing.T) {
 		}) == 9
 	}
 	for v := range Votes(1 << 7) {
-		want := v.of(c.Sets[0]) >= 4 && v.of(c.Sets[1]) >= 4
+		want := v.in(c.Sets[0]) >= 4 && v.in(c.Sets[1]) >= 4
 		if committed(v) != want {
 			t.Errorf("on %07b: committed %v", v, !want)
 		}
@@ -135,7 +132,7 @@ func TestR25BothSetsAcknowledge(t *testing.T) {
 func TestR26SyncPointCoversTheOldSet(t *testing.T) {
 	c := unhydrated()
 	for w := range Votes(1 << 6) {
-		if w.of(c.Sets[0]) < 4 {
+		if w.in(c.Sets[0]) < 4 {
 			continue
 		}
 		scl := func(m Member) block.LSN {
@@ -146,7 +143,7 @@ func TestR26SyncPointCoversTheOldSet(t *testing.T) {
 		}
 		for installed := range Votes(1 << 7) {
 			settled := c.OldSettled(installed)
-			if settled != (installed.of(c.Sets[0]) >= 3) {
+			if settled != (installed.in(c.Sets[0]) >= 3) {
 				t.Fatalf("%07b have installed: settled %v", installed, settled)
 			}
 			if p := c.SyncPoint(installed, scl); settled && p < 9 {
@@ -169,10 +166,22 @@ func TestR26FinishNeedsTheNewSetAtTheSyncPoint(t *testing.T) {
 		if c := unhydrated(); c.MayFinish(9, scl) || c.Caught(9, scl) != v.Has(6) {
 			t.Fatalf("%07b are at the sync point: caught %v, may finish %v", v, c.Caught(9, scl), c.MayFinish(9, scl))
 		}
-		if c := joint(); c.MayFinish(9, scl) != (v.Has(6) && v.of(c.Sets[1]) >= 4) {
+		if c := joint(); c.MayFinish(9, scl) != (v.Has(6) && v.in(c.Sets[1]) >= 4) {
 			t.Fatalf("%07b are at the sync point, hydrated: may finish %v", v, c.MayFinish(9, scl))
 		}
 	}
+}
+
+// of are sets by positions, with the quorums that sets of six and of four have.
+func of(sets ...[]int) (out []DecidedSet) {
+	for _, set := range sets {
+		s := DecidedSet{At: set, Write: 4, Read: 3}
+		if len(set) == 4 {
+			s.Write, s.Read = 3, 2
+		}
+		out = append(out, s)
+	}
+	return out
 }
 
 // TestAdoptKeepsNumbers: a segment has one member number as long as it is there;
@@ -184,12 +193,12 @@ func TestAdoptKeepsNumbers(t *testing.T) {
 		}
 		return out
 	}
-	base := &Config{Write: 4, Read: 3}
+	base := &Config{}
 	single := [][]int{{0, 1, 2, 3, 4, 5}}
 	all := []bool{true, true, true, true, true, true}
 	decide := func(c *Config, m block.MembershipEpoch, names string, hydrated []bool, sets ...[]int) *Config {
 		t.Helper()
-		next, err := c.Adopt(Decided{Epoch: m, Segments: ids(names), Hydrated: hydrated, Sets: sets})
+		next, err := c.Adopt(Decided{Epoch: m, Segments: ids(names), Hydrated: hydrated, Sets: of(sets...)})
 		if err != nil {
 			t.Fatal(err)
 		}
@@ -200,11 +209,11 @@ func TestAdoptKeepsNumbers(t *testing.T) {
 	}
 	c := decide(base, 1, "abcdef", all, single...)
 	c = decide(c, 2, "abcdefg", append(slices.Clone(all), false), []int{0, 1, 2, 3, 4, 5}, []int{0, 6, 2, 3, 4, 5})
-	if at(c, 'g') != 6 || !c.Unhydrated[6] || !c.Joint() || c.Joining() != Votes(0).Add(6) || c.Epoch != 2 || c.Write != 4 {
+	if at(c, 'g') != 6 || !c.Unhydrated[6] || !c.Joint() || c.Joining() != Votes(0).Add(6) || c.Epoch != 2 || c.Sets[1].Write != 4 {
 		t.Fatalf("joint: %v, segments %v", c, c.Segments)
 	}
 	c = decide(c, 3, "agcdef", all, single...)
-	if at(c, 'g') != 6 || at(c, 'f') != 5 || !c.Segments[1].IsZero() || !slices.Equal(c.Sets[0], []Member{0, 6, 2, 3, 4, 5}) || c.Members().Has(1) {
+	if at(c, 'g') != 6 || at(c, 'f') != 5 || !c.Segments[1].IsZero() || !slices.Equal(c.Sets[0].Members, []Member{0, 6, 2, 3, 4, 5}) || c.Members().Has(1) {
 		t.Fatalf("after the end: %v, segments %v", c, c.Segments)
 	}
 	c = decide(c, 4, "agcdefh", append(slices.Clone(all), false), []int{0, 1, 2, 3, 4, 5}, []int{0, 1, 2, 3, 4, 6})
@@ -224,7 +233,7 @@ func TestAdoptKeepsNumbers(t *testing.T) {
 			t.Fatalf("%d member numbers", len(c.Segments))
 		}
 	}
-	if _, err := base.Adopt(Decided{Segments: ids("abcdef"), Hydrated: all, Sets: [][]int{{0, 1, 2, 3, 4, 6}}}); !errors.Is(err, block.Invalid) {
+	if _, err := base.Adopt(Decided{Segments: ids("abcdef"), Hydrated: all, Sets: of([]int{0, 1, 2, 3, 4, 6})}); !errors.Is(err, block.Invalid) {
 		t.Errorf("a set beyond the segments: %v", err)
 	}
 }

@@ -2,6 +2,7 @@ package quorum
 
 import (
 	"fmt"
+	"strings"
 
 	"github.com/sextantdisk/sextant/internal/block"
 )
@@ -12,16 +13,22 @@ const MaxMembers = 16
 // Member is the number of a segment within a configuration, from 0.
 type Member int
 
+// Set is a quorum set: who is in it, and how many of them a write and a
+// recovery need. That is 4 and 3 of all six; a set that goes on without a lost
+// zone has quorums of its own (R29).
+type Set struct {
+	Members     []Member
+	Write, Read int
+}
+
 // Config is the membership of a protection group: its segments, and the sets
-// of them that each need a quorum. There is one set, and more while a segment
-// is being replaced (joint quorums: SIGMOD 2018 §4.1, rule R25), the old set
-// first.
+// of them that each need a quorum. There is one set, and two while the
+// membership changes (joint quorums: SIGMOD 2018 §4.1, rules R25 and R29), the
+// old set first.
 type Config struct {
 	Epoch    block.MembershipEpoch
 	Segments []block.SegmentID // by Member; zero: the number is free
-	Sets     [][]Member
-	// Write and Read are the quorums within each set: 4 and 3 of 6.
-	Write, Read int
+	Sets     []Set
 	// Unhydrated members count for a fence, never for data (R25).
 	Unhydrated map[Member]bool
 }
@@ -34,25 +41,41 @@ func (c *Config) Check() error {
 			MaxMembers, len(c.Segments), len(c.Sets))
 	}
 	for _, set := range c.Sets {
-		n := len(set)
-		if c.Write < 1 || c.Read < 1 || c.Write > n || c.Read > n || c.Write+c.Read <= n || 2*c.Write <= n {
-			return block.Errorf(block.Invalid, "write quorum %d and read quorum %d of %d copies are not safe: W+R > N and 2W > N are needed",
-				c.Write, c.Read, n)
-		}
-		var seen uint32
-		for _, m := range set {
-			if m < 0 || int(m) >= len(c.Segments) || seen&(1<<m) != 0 {
-				return block.Errorf(block.Invalid, "quorum set %v does not fit %d segments", set, len(c.Segments))
-			}
-			seen |= 1 << m
+		if err := set.check(len(c.Segments)); err != nil {
+			return err
 		}
 	}
 	return nil
 }
 
-// String prints epoch, quorums and sets, as in "m3 4/3 of [0 1 2 3 4 5]".
+// check is Check for one set of a configuration with so many member numbers.
+func (s *Set) check(numbers int) error {
+	if n := len(s.Members); s.Write < 1 || s.Read < 1 || s.Write > n || s.Read > n || s.Write+s.Read <= n || 2*s.Write <= n {
+		return block.Errorf(block.Invalid, "write quorum %d and read quorum %d of %d copies are not safe: W+R > N and 2W > N are needed",
+			s.Write, s.Read, n)
+	}
+	var seen Votes
+	for _, m := range s.Members {
+		if m < 0 || int(m) >= numbers || seen.Has(m) {
+			return block.Errorf(block.Invalid, "quorum set %v does not fit %d segments", s.Members, numbers)
+		}
+		seen = seen.Add(m)
+	}
+	return nil
+}
+
+// String prints epoch and sets with their quorums, as in
+// "m3 4/3 of [0 1 2 3 4 5] and 3/2 of [0 1 2 3]".
 func (c *Config) String() string {
-	return fmt.Sprintf("m%d %d/%d of %v", c.Epoch, c.Write, c.Read, c.Sets)
+	var text strings.Builder
+	fmt.Fprintf(&text, "m%d ", c.Epoch)
+	for i, set := range c.Sets {
+		if i > 0 {
+			text.WriteString(" and ")
+		}
+		fmt.Fprintf(&text, "%d/%d of %v", set.Write, set.Read, set.Members)
+	}
+	return text.String()
 }
 
 // Votes is a set of members.
@@ -64,9 +87,9 @@ func (v Votes) Add(m Member) Votes { return v | 1<<m }
 // Has reports whether m is in v.
 func (v Votes) Has(m Member) bool { return v&(1<<m) != 0 }
 
-// of counts the members of a set that are in v.
-func (v Votes) of(set []Member) (n int) {
-	for _, m := range set {
+// in counts the members of a set that are in v.
+func (v Votes) in(set Set) (n int) {
+	for _, m := range set.Members {
 		if v.Has(m) {
 			n++
 		}
@@ -74,33 +97,32 @@ func (v Votes) of(set []Member) (n int) {
 	return n
 }
 
-// Reaches reports whether v holds at least n members of every set.
-func (c *Config) Reaches(v Votes, n int) bool {
+// Writes reports whether v holds a write quorum of every set.
+func (c *Config) Writes(v Votes) bool {
 	for _, set := range c.Sets {
-		if v.of(set) < n {
+		if v.in(set) < set.Write {
 			return false
 		}
 	}
 	return true
 }
 
-// reachesOne reports whether v holds at least n members of some set.
-func (c *Config) reachesOne(v Votes, n int) bool {
+// Fences reports whether v holds a read quorum of every set: no writer without
+// one of them has a write quorum.
+func (c *Config) Fences(v Votes) bool {
 	for _, set := range c.Sets {
-		if v.of(set) >= n {
-			return true
+		if v.in(set) < set.Read {
+			return false
 		}
 	}
-	return false
+	return true
 }
 
 // All reports whether v holds every member of every set.
 func (c *Config) All(v Votes) bool {
 	for _, set := range c.Sets {
-		for _, m := range set {
-			if !v.Has(m) {
-				return false
-			}
+		if v.in(set) < len(set.Members) {
+			return false
 		}
 	}
 	return true

@@ -28,16 +28,17 @@ func nth[T ~uint64 | ~int64](set []Member, n int, value func(Member) T) T {
 // over the sets, of the write-quorum-th largest SCL. Cumulative SCLs are
 // counted, never single records (trap T3).
 func (c *Config) Committed(scl func(Member) block.LSN) block.LSN {
-	lowest, k := block.LSN(1<<64-1), c.Write
-	if mutant.On(mutant.SmallWriteQuorum) {
-		k--
-	}
-	sets := c.Sets
-	if mutant.On(mutant.OldSetOnly) {
+	lowest, sets, fewer := block.LSN(1<<64-1), c.Sets, 0
+	switch {
+	case mutant.On(mutant.SmallWriteQuorum):
+		fewer = 1
+	case mutant.On(mutant.OldSetOnly):
 		sets = sets[:1]
+	case mutant.On(mutant.NewSetOnly):
+		sets = sets[len(sets)-1:]
 	}
 	for _, set := range sets {
-		lowest = min(lowest, nth(set, k, scl))
+		lowest = min(lowest, nth(set.Members, set.Write-fewer, scl))
 	}
 	return lowest
 }
@@ -51,18 +52,12 @@ type Answer struct {
 }
 
 // Recover decides from the answers to a fence (protocol §2.5 steps 3 and 4).
-// ok is true when a read quorum of every set is fenced and a read quorum of
-// one set may be counted for data; point is then the highest SCL of those who
-// may, and donors are the members that have it. Damaged and unhydrated members
-// count for the fence only. It must be the highest, not the lowest: an
-// acknowledged record is on a write quorum, of which every read quorum has at
-// least one member (trap T2).
-//
-// One set is enough for data, while the membership changes (R25): a record that
-// was acknowledged with both sets has a write quorum in each. One that was
-// acknowledged with the old set alone is found in the old set; and in the new
-// one, because of three that are not unhydrated either all are of the old set,
-// or one is the segment that joins and has all of these records.
+// ok is true when a read quorum of every set is fenced and those who may be
+// counted for data surely have, together, whatever was acknowledged (finds);
+// point is then the highest SCL of those who may, and donors are the members
+// that have it. Damaged and unhydrated members count for the fence only. It must
+// be the highest, not the lowest: an acknowledged record is on a write quorum,
+// of which every read quorum has at least one member (trap T2).
 func (c *Config) Recover(answers []Answer) (point block.LSN, donors Votes, ok bool) {
 	var fenced, data Votes
 	for _, a := range answers {
@@ -82,10 +77,32 @@ func (c *Config) Recover(answers []Answer) (point block.LSN, donors Votes, ok bo
 			donors = donors.Add(a.Member)
 		}
 	}
-	if !c.Reaches(fenced, c.Read) || !c.reachesOne(data, c.Read) {
+	if !c.Fences(fenced) || !c.finds(data) {
 		return 0, 0, false
 	}
 	return point, donors, true
+}
+
+// finds reports whether members that may be counted for data have, together,
+// all that was acknowledged. One set is enough while the membership changes
+// (R25). A record that was acknowledged with both sets has a write quorum in
+// each. One that was acknowledged with the old set alone is found by
+//
+//   - a read quorum of the old set;
+//   - a read quorum of the new one that has a member which joins: being
+//     hydrated, that one has all of these records;
+//   - a read quorum of the new one without such a member: all of them are of
+//     the old set, and a read quorum of it if they are enough for that. They are
+//     not when the new set is smaller: two of the four that go on without a zone
+//     may lack what the old set acknowledged (R29).
+func (c *Config) finds(data Votes) bool {
+	for _, set := range c.Sets {
+		enough := set.Read >= c.Sets[0].Read || mutant.On(mutant.FewFind)
+		if enough && data.in(set) >= set.Read {
+			return true
+		}
+	}
+	return false
 }
 
 // Lease bounds of rule R14.
@@ -135,7 +152,7 @@ func EmptyWaits(born, epoch block.VolumeEpoch, thisOver, lastOver time.Duration)
 func (c *Config) LeaseUntil(sent func(Member) time.Duration) time.Duration {
 	lowest := time.Duration(1<<63 - 1)
 	for _, set := range c.Sets {
-		lowest = min(lowest, nth(set, c.Read, sent))
+		lowest = min(lowest, nth(set.Members, set.Read, sent))
 	}
 	return lowest + LeaseTerm
 }

@@ -7,7 +7,8 @@
 //
 // Invariants: all functions are pure and depend on their arguments only. A
 // set of a configuration never has a write quorum that two disjoint groups
-// of segments could form, nor one that misses a read quorum (Check).
+// of segments could form, nor one that misses a read quorum (Check); each set
+// has quorums of its own.
 //
 // Goroutines: none.
 package quorum

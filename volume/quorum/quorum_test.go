@@ -11,14 +11,23 @@ import (
 )
 
 func six() *Config {
-	return &Config{Epoch: 1, Segments: make([]block.SegmentID, 6), Sets: [][]Member{{0, 1, 2, 3, 4, 5}}, Write: 4, Read: 3}
+	return &Config{Epoch: 1, Segments: make([]block.SegmentID, 6), Sets: []Set{{Members: []Member{0, 1, 2, 3, 4, 5}, Write: 4, Read: 3}}}
 }
 
 func joint() *Config {
 	c := six()
 	c.Segments = make([]block.SegmentID, 7)
-	c.Sets = append(c.Sets, []Member{0, 1, 2, 3, 4, 6})
+	c.Sets = append(c.Sets, Set{Members: []Member{0, 1, 2, 3, 4, 6}, Write: 4, Read: 3})
 	return c
+}
+
+// sized is a configuration of one set of n members.
+func sized(n, write, read int) *Config {
+	set := Set{Write: write, Read: read}
+	for m := range Member(n) {
+		set.Members = append(set.Members, m)
+	}
+	return &Config{Segments: make([]block.SegmentID, n), Sets: []Set{set}}
 }
 
 // committedSlowly counts, for each LSN, who has it: the definition itself.
@@ -28,12 +37,12 @@ func committedSlowly(c *Config, scl []block.LSN) block.LSN {
 		ok := true
 		for _, set := range c.Sets {
 			n := 0
-			for _, m := range set {
+			for _, m := range set.Members {
 				if scl[m] >= l {
 					n++
 				}
 			}
-			ok = ok && n >= c.Write
+			ok = ok && n >= set.Write
 		}
 		if ok {
 			best = l
@@ -44,8 +53,7 @@ func committedSlowly(c *Config, scl []block.LSN) block.LSN {
 
 func TestR7CommittedIsTheFourthLargest(t *testing.T) {
 	rng := rand.New(rand.NewPCG(1, 2))
-	for _, c := range []*Config{six(), joint(), {Segments: make([]block.SegmentID, 3), Sets: [][]Member{{0, 1, 2}}, Write: 2, Read: 2},
-		{Segments: make([]block.SegmentID, 1), Sets: [][]Member{{0}}, Write: 1, Read: 1}} {
+	for _, c := range []*Config{six(), joint(), sized(3, 2, 2), sized(1, 1, 1), reduced(), reducing(), restoring()} {
 		if err := c.Check(); err != nil {
 			t.Fatal(err)
 		}
@@ -70,12 +78,7 @@ func TestCheckRefusesUnsafeQuorums(t *testing.T) {
 		{6, 4, 3, true}, {6, 3, 4, false}, {6, 4, 2, false}, {6, 6, 1, true}, {3, 2, 2, true}, {3, 2, 1, false},
 		{1, 1, 1, true}, {6, 7, 3, false}, {6, 0, 6, false}, {4, 3, 2, true}, {4, 2, 3, false},
 	} {
-		set := make([]Member, q.n)
-		for i := range set {
-			set[i] = Member(i)
-		}
-		c := &Config{Segments: make([]block.SegmentID, q.n), Sets: [][]Member{set}, Write: q.w, Read: q.r}
-		err := c.Check()
+		err := sized(q.n, q.w, q.r).Check()
 		if (err == nil) != q.ok {
 			t.Errorf("%d copies, write %d, read %d: %v, want ok %v", q.n, q.w, q.r, err, q.ok)
 		}
@@ -83,12 +86,17 @@ func TestCheckRefusesUnsafeQuorums(t *testing.T) {
 			t.Errorf("kind of %v", err)
 		}
 	}
-	for _, sets := range [][][]Member{nil, {{0, 0, 1, 2, 3, 4}}, {{0, 1, 2, 3, 4, 6}}, {{0, 1, 2, 3, 4, -1}}} {
+	for _, members := range [][]Member{nil, {0, 0, 1, 2, 3, 4}, {0, 1, 2, 3, 4, 6}, {0, 1, 2, 3, 4, -1}} {
 		c := six()
-		c.Sets = sets
+		c.Sets[0].Members = members
 		if c.Check() == nil {
-			t.Errorf("sets %v are accepted", sets)
+			t.Errorf("set %v is accepted", members)
 		}
+	}
+	c := six()
+	c.Sets = nil
+	if c.Check() == nil {
+		t.Error("a configuration without sets is accepted")
 	}
 }
 
@@ -98,7 +106,7 @@ func TestCheckRefusesUnsafeQuorums(t *testing.T) {
 func TestRecoverFindsEverythingAcknowledged(t *testing.T) {
 	c := six()
 	for w := range Votes(1 << 6) {
-		if !c.Reaches(w, c.Write) {
+		if !c.Writes(w) {
 			continue
 		}
 		for r := range Votes(1 << 6) {
@@ -113,7 +121,7 @@ func TestRecoverFindsEverythingAcknowledged(t *testing.T) {
 				}
 			}
 			point, donors, ok := c.Recover(answers)
-			if ok != c.Reaches(r, c.Read) {
+			if ok != c.Fences(r) {
 				t.Fatalf("answers %06b: ok %v", r, ok)
 			}
 			if ok && (point < 9 || donors != w&r) {
@@ -143,7 +151,7 @@ func TestRecoverDoesNotCountDamagedForData(t *testing.T) {
 
 func TestR14LeaseOverlapsEveryOpening(t *testing.T) {
 	rng := rand.New(rand.NewPCG(3, 4))
-	for _, c := range []*Config{six(), joint()} {
+	for _, c := range []*Config{six(), joint(), reduced(), reducing(), restoring()} {
 		for range 5000 {
 			sent := make([]time.Duration, len(c.Segments))
 			for i := range sent {
@@ -155,12 +163,12 @@ func TestR14LeaseOverlapsEveryOpening(t *testing.T) {
 			// quorum among the others of every set.
 			for _, set := range c.Sets {
 				others := 0
-				for _, m := range set {
+				for _, m := range set.Members {
 					if sent[m] < start {
 						others++
 					}
 				}
-				if others >= c.Write {
+				if others >= set.Write {
 					t.Fatalf("sent %v: a successor could have opened before %v", sent, start)
 				}
 			}
@@ -177,7 +185,7 @@ func TestVotes(t *testing.T) {
 	for _, m := range []Member{0, 1, 2, 3, 4} {
 		v = v.Add(m)
 	}
-	if !c.Reaches(v, 4) || c.All(v) || c.All(v.Add(5)) || !c.All(v.Add(5).Add(6)) {
+	if !c.Writes(v) || !c.Fences(v) || c.All(v) || c.All(v.Add(5)) || !c.All(v.Add(5).Add(6)) {
 		t.Errorf("votes %b of %v", v, c)
 	}
 }

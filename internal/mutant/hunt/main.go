@@ -47,8 +47,13 @@ var (
 		mutant.BornUnasked:      {"segmentd", rules},
 		mutant.OldMembers:       {"segmentd/segment", nil},
 		mutant.UnhydratedCounts: {"volume/quorum", nil},
+		mutant.FewFind:          {"volume/quorum", nil},
 		mutant.InstallUnasked:   {"volume/quorum", nil},
 		mutant.ChangeInRecovery: {"metadata/state", nil},
+		mutant.MendBlindly:      {"logstore", []string{"-test.run", "^TestS2"}},
+		mutant.FloorMovesOn:     {"logstore", rules},
+		mutant.LeafStaysWhole:   {"logstore", rules},
+		mutant.LeafStaysNew:     {"logstore", rules},
 	}
 	rules = []string{"-test.run", "^TestR2"}
 )

@@ -98,11 +98,17 @@ func (f *FS) Add(r Rule) (remove func()) {
 	}
 }
 
-// Calls counts the calls of an operation so far, those that failed too.
+// Calls counts the calls of one or more operations so far, those that failed too.
 func (f *FS) Calls(op Op) int {
 	f.mu.Lock()
 	defer f.mu.Unlock()
-	return f.mu.calls[op]
+	n := 0
+	for o, calls := range f.mu.calls {
+		if o&op != 0 {
+			n += calls
+		}
+	}
+	return n
 }
 
 // fault finds the rule that acts on this call, if any, and waits out its
