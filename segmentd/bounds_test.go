@@ -145,7 +145,7 @@ func TestHeartbeats(t *testing.T) {
 			if beats() > before {
 				return true
 			}
-			d.clock.Advance(heartbeatEvery)
+			d.later(heartbeatEvery)
 			return false
 		})
 	}
@@ -259,7 +259,7 @@ func TestDamagedLogAsksForTheEpoch(t *testing.T) {
 	c.refused(block.Unavailable)
 	x.reg.set(func() { x.reg.epoch, x.reg.epochErr = 3, nil })
 	eventually(t, "the volume's epoch", func() bool {
-		x.clock.Advance(time.Second)
+		x.later(time.Second)
 		h, _ := x.host(mine)
 		h.mu.Lock()
 		defer h.mu.Unlock()

@@ -26,7 +26,7 @@ func TestB6PeerThatStopsHalfWayIsCut(t *testing.T) {
 	}
 	slow.send(whole[10:])
 	slow.ack()
-	eventually(t, "both cut", func() bool { d.clock.Advance(time.Second); return d.Conns() == 2 })
+	eventually(t, "both cut", func() bool { d.later(time.Second); return d.Conns() == 2 })
 	header.ended()
 	payload.ended()
 	idle.send(ping(1, wire.Progress{}))
