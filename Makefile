@@ -142,9 +142,9 @@ takeover: ## kill a gateway under load with 1 and GROUPS (1000) groups written: 
 	$(GO) test ./integration -run 'TestTakeoverAfterKill' -count=1 -v -timeout 20m -takeover.groups 1,$(or $(GROUPS),1000) -takeover.within 1s | grep -v '^=== '
 
 .PHONY: hydrate-show
-hydrate-show: ## a daemon away for AWAY (60s) under load, for longer than the logs, a lost disk; beside cp (RATIO 0.5)
+hydrate-show: ## a daemon away for AWAY (60s) under load, for longer than the logs, a lost disk; beside cp (RATIO 0.5); SIZE (3072) MiB, 50 GB of disk
 	$(GO) test ./integration -run TestHydrationShow -count=1 -v -timeout 30m \
-		-hydrate.away=$(or $(AWAY),60s) -hydrate.size=$(or $(SIZE),1024) -hydrate.ratio=$(or $(RATIO),0.5)
+		-hydrate.away=$(or $(AWAY),60s) -hydrate.size=$(or $(SIZE),3072) -hydrate.ratio=$(or $(RATIO),0.5)
 
 .PHONY: generate
 generate: ## regenerate what is generated

@@ -60,8 +60,9 @@ func (h *hydrating) overwrite() {
 // copies are equal (R20, R21, R22; make hydrate-show has the long version).
 func TestHydrationShow(t *testing.T) {
 	size := block.ByteCount(*hydrateSize) * block.MiB
+	capacity := min(6*size, max(3*size, 8*block.GiB))
 	h := &hydrating{
-		replacing: newReplacing(t, size.String(), "--capacity", (6 * size).String(), "--log-file-size", max(8*block.MiB, size/16).String()),
+		replacing: newReplacing(t, size.String(), "--capacity", capacity.String(), "--log-file-size", max(8*block.MiB, size/16).String()),
 		image:     randomFile(t, size/2, 1),
 	}
 	dial(t, h.c.URI(0, "v")) // the gateway keeps the volume while somebody is there

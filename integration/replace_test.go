@@ -11,6 +11,7 @@ import (
 	"github.com/sextantdisk/sextant/integration/cluster"
 	"github.com/sextantdisk/sextant/integration/stamp"
 	"github.com/sextantdisk/sextant/internal/block"
+	"github.com/sextantdisk/sextant/metadata"
 )
 
 // replacing is a cluster of nine nodes in three zones with a volume of one
@@ -20,6 +21,9 @@ type replacing struct {
 	c  *cluster.Cluster
 	// nodes are the ids of c.Segments.
 	nodes []string
+	// metadata is asked in a loop: a process for each question would take a
+	// processor from those who are measured.
+	metadata *metadata.Client
 }
 
 // pgView is what `pg show --output json` prints, as far as it is used.
@@ -36,7 +40,12 @@ func newReplacing(tb testing.TB, size string, more ...string) *replacing {
 	tb.Helper()
 	c := cluster.Start(tb, cluster.Options{Segments: 9, Extra: map[string][]string{"segment": append(rollingLogs()["segment"], more...)}})
 	mustCreateSized(tb, c, "v", size, size)
-	r := &replacing{tb: tb, c: c}
+	client, err := metadata.Dial(strings.Split(c.MetadataAddrs(), ","), metadata.Options{})
+	if err != nil {
+		tb.Fatal(err)
+	}
+	tb.Cleanup(func() { _ = client.Close() })
+	r := &replacing{tb: tb, c: c, metadata: client}
 	out, err := c.Sextant(tb.Context(), "node", "list", "--output", "json")
 	if err != nil {
 		tb.Fatal(err)
@@ -113,13 +122,16 @@ func (r *replacing) begin(from, to int) {
 func (r *replacing) replaced(from, to int) {
 	r.tb.Helper()
 	await(r.tb, 2*time.Minute, fmt.Sprintf("replaced: segment-%d by segment-%d", from, to), func() bool {
-		p := r.show()
-		old, now := false, false
-		for _, s := range p.Segments {
-			old = old || s.Node == r.nodes[from]
-			now = now || s.Node == r.nodes[to] && s.Hydrated
+		pgs, err := r.metadata.AllPGs(r.tb.Context(), "v", 0)
+		if err != nil {
+			r.tb.Fatal(err)
 		}
-		return len(p.Sets) == 1 && now && !old
+		old, now := false, false
+		for _, s := range pgs[0].Segments {
+			old = old || string(s.Node) == r.nodes[from]
+			now = now || string(s.Node) == r.nodes[to] && s.Hydrated
+		}
+		return len(pgs[0].Sets) == 1 && now && !old
 	})
 }
 
