@@ -1,7 +1,6 @@
 package integration
 
 import (
-	"encoding/json"
 	"flag"
 	"io"
 	"os"
@@ -24,28 +23,6 @@ type hydrating struct {
 	*replacing
 	tester *stamp.Tester
 	image  string
-}
-
-// whole waits until a daemon's segment is complete: all copies have the same
-// data at one LSN (I4).
-func (h *hydrating) whole(what string) {
-	h.tb.Helper()
-	await(h.tb, 3*time.Minute, what, func() bool {
-		out, err := h.c.Sextant(h.tb.Context(), "pg", "show", "v", "0", "--digest", "--output", "json")
-		var d struct {
-			Equal  bool
-			Copies []struct{ SCL string }
-		}
-		if err != nil || json.Unmarshal(out, &d) != nil || !d.Equal {
-			return false
-		}
-		for _, c := range d.Copies {
-			if c.SCL != d.Copies[0].SCL {
-				return false // a copy that lags is compared where it stands
-			}
-		}
-		return true
-	})
 }
 
 // overwrite writes the first half of the volume.

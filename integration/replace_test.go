@@ -135,6 +135,28 @@ func (r *replacing) replaced(from, to int) {
 	})
 }
 
+// whole waits until all copies are complete: they have the same data at one LSN
+// (I4).
+func (r *replacing) whole(what string) {
+	r.tb.Helper()
+	await(r.tb, 3*time.Minute, what, func() bool {
+		out, err := r.c.Sextant(r.tb.Context(), "pg", "show", "v", "0", "--digest", "--output", "json")
+		var d struct {
+			Equal  bool
+			Copies []struct{ SCL string }
+		}
+		if err != nil || json.Unmarshal(out, &d) != nil || !d.Equal {
+			return false
+		}
+		for _, c := range d.Copies {
+			if c.SCL != d.Copies[0].SCL {
+				return false // a copy that lags is compared where it stands
+			}
+		}
+		return true
+	})
+}
+
 // up waits until the metadata service hears of a daemon again.
 func (r *replacing) up(i int) {
 	r.tb.Helper()

@@ -16,6 +16,8 @@ const (
 	maxSpan = pageNo(1 * block.MiB / pageSize)
 	// maxVecs bounds its pieces, those between included.
 	maxVecs = vfs.MaxPieces
+	// gentleSpans is how many read calls a gentle read has under way.
+	gentleSpans = 4
 )
 
 // reset makes r ready for a read of g from first on.
@@ -100,7 +102,13 @@ func (r *ReadResult) fetch() error {
 		r.addSpan(left[:n])
 		left = left[n:]
 	}
-	vfs.ReadSpans(r.spans)
+	step := len(r.spans)
+	if r.Gentle {
+		step = min(step, gentleSpans)
+	}
+	for from := 0; from < len(r.spans); from += step {
+		vfs.ReadSpans(r.spans[from:min(from+step, len(r.spans))])
+	}
 	err := r.outcome()
 	clear(r.vec)
 	clear(r.spans)

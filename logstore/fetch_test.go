@@ -2,6 +2,7 @@ package logstore
 
 import (
 	"sync/atomic"
+	"syscall"
 	"testing"
 
 	"github.com/sextantdisk/sextant/internal/block"
@@ -92,6 +93,37 @@ func TestNeighboursAreReadTogether(t *testing.T) {
 		if ownerOf(t, &one, block.Index(i)) == 0 {
 			t.Errorf("block %d has no owner", i)
 		}
+	}
+}
+
+// TestGentleReads: what lies in many places, read a few places at a time, is the
+// same; and what cannot be read is told.
+func TestGentleReads(t *testing.T) {
+	faults := faultfs.Wrap(newDisk())
+	g := create(t, open(t, &countingFS{FS: faults}, small()), 1)
+	const n = 5*gentleSpans + 1
+	for i := range n { // what lies between is longer than a gap that is read over
+		k := block.Seq(2*i + 1)
+		put(t, g, write(lsn(1, k), g.SCL(), block.Index(i), 1), write(lsn(1, k+1), lsn(1, k), 5000, maxGap+1))
+	}
+	buf := slab.Get(n * block.Size)
+	defer buf.Release()
+	at := g.SCL()
+	for _, gentle := range []bool{false, true} {
+		clear(buf.Bytes())
+		r := ReadResult{Buf: buf.Bytes(), Gentle: gentle}
+		must(t, g.ReadAt(at, 0, n, &r))
+		for i := range n {
+			one := ReadResult{Buf: r.block(i), Sums: r.Sums[i : i+1]}
+			if ownerOf(t, &one, block.Index(i)) == 0 {
+				t.Errorf("gentle %v: block %d has no owner", gentle, i)
+			}
+		}
+	}
+	defer faults.Add(faultfs.Rule{Ops: faultfs.Read, Skip: n - 1, Err: syscall.EIO})()
+	r := ReadResult{Buf: buf.Bytes(), Gentle: true}
+	if err := g.ReadAt(at, 0, n, &r); err == nil {
+		t.Error("the last place cannot be read, and nobody says so")
 	}
 }
 

@@ -46,6 +46,14 @@ func (g *Segment) LeafMax(b block.Index) block.LSN {
 	return 0
 }
 
+// Extent is how much all leaves up to the last one with anything settled have: the
+// most that a peer can be given.
+func (g *Segment) Extent() block.ByteCount {
+	g.mu.RLock()
+	defer g.mu.RUnlock()
+	return block.ByteCount(len(g.mu.index.base.slots)) * leafBlocks * block.Size
+}
+
 // maxLSN is up to where leaf i may have changed.
 func (t *base) maxLSN(i int) block.LSN {
 	if i >= len(t.slots) {

@@ -28,6 +28,9 @@ type Run struct {
 type ReadResult struct {
 	// Buf is the caller's memory, of at least as many blocks as are read.
 	Buf []byte
+	// Gentle: few of the places where the bytes lie are read at a time. All at
+	// once, a hundred reads are in the way of whoever waits for a flush.
+	Gentle bool
 	// Runs cover the range that was read, in order.
 	Runs []Run
 	// Sums has one entry for each block of data; their bytes are packed in

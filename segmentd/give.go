@@ -49,11 +49,11 @@ func (c *conn) handleTake(h wire.Header, meta []byte) error {
 		return nil
 	}
 	c.w.Flush() // what was answered before shall not wait
-	if err := c.s.giving.wait(c.s.ctx, leafTraffic, block.ByteCount(m.Count)*block.Size); err != nil {
+	if err := c.s.giving.wait(c.s.ctx, leafTraffic, block.ByteCount(m.Count)*block.Size, giveFloor(host.log.Extent())); err != nil {
 		return err
 	}
 	buf := slab.Get(int(m.Count) * block.Size)
-	res := logstore.ReadResult{Buf: buf.Bytes()}
+	res := logstore.ReadResult{Buf: buf.Bytes(), Gentle: c.s.giving.loaded()}
 	cut, maxLSN, err := host.log.ReadSettled(m.Block, m.Count, &res)
 	if err != nil {
 		buf.Release()

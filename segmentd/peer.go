@@ -31,7 +31,7 @@ func (c *conn) handleFetch(h wire.Header, meta []byte) error {
 		return nil
 	}
 	c.w.Flush() // what was answered before shall not wait
-	if err := c.s.giving.wait(c.s.ctx, recordTraffic, pageBytes); err != nil {
+	if err := c.s.giving.wait(c.s.ctx, recordTraffic, pageBytes, giveLeast); err != nil {
 		return err
 	}
 	page, err := readPage(host.log, m.After, m.UpTo)

@@ -187,6 +187,15 @@ func (p *puller) progress() {
 	}
 }
 
+// size is how much all leaves have that are to be copied.
+func (p *puller) size() block.ByteCount {
+	f := p.h.pulling.Load()
+	if f == nil {
+		return 0
+	}
+	return block.ByteCount(f.total.Load()) * leafBytes
+}
+
 // step has the machine take an input, and does what it asks for.
 func (p *puller) step(in pull.Input) {
 	for _, e := range p.m.Step(in) {

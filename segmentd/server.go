@@ -99,8 +99,8 @@ func Start(ctx context.Context, cfg Config) (*Server, error) {
 		catchUps: make(chan struct{}, maxCatchUps),
 		reassure: make(chan struct{}, 1), beatNow: make(chan struct{}, 1), lookNow: make(chan struct{}, 1), diskReads: newDiskReads(),
 	}
-	s.taking = throttle{clock: cfg.Clock, least: takeLeast, served: s.served}
-	s.giving = throttle{clock: cfg.Clock, least: giveLeast, served: s.served}
+	s.taking = throttle{clock: cfg.Clock, served: s.served}
+	s.giving = throttle{clock: cfg.Clock, served: s.served}
 	s.scrubber = newScrubber(s, cfg.ScrubEvery)
 	s.mu.segments = map[block.SegmentID]*hosted{}
 	s.mu.births = map[block.SegmentID]*birth{}

@@ -14,6 +14,10 @@ const (
 	pageBytes = block.ByteCount(wire.MaxPayload)
 	// ahead is how many questions are on their way to a peer at a time.
 	ahead = 2
+	// leafPart is how much of a leaf is asked for in one question: who gives reads
+	// and sends it in one go, and whoever writes there meanwhile waits.
+	leafPart  = block.Count(64)
+	leafBytes = block.ByteCount(wire.LeafBlocks) * block.Size
 )
 
 // source takes from one peer, on a connection of its own, what the machine
@@ -121,18 +125,21 @@ func (src *source) question(e pull.Effect) (err error) {
 	l, rate := src.link, &src.p.s.taking
 	switch e.Kind {
 	case pull.AskRecords:
-		if err := rate.wait(src.p.ctx, recordTraffic, pageBytes); err != nil {
+		if err := rate.wait(src.p.ctx, recordTraffic, pageBytes, takeLeast); err != nil {
 			return err
 		}
 		return l.send((&wire.Fetch{Identity: l.ident, After: e.After, UpTo: e.UpTo}).Append(nil, 1))
 	case pull.AskMarks:
 		return l.send((&wire.Leaves{Identity: l.ident, After: e.After, Block: e.Block}).Append(nil, 1))
 	case pull.AskLeaf:
-		if err := rate.wait(src.p.ctx, leafTraffic, 2*pageBytes); err != nil {
+		if err := rate.wait(src.p.ctx, leafTraffic, leafBytes, takeFloor(src.p.size())); err != nil {
 			return err
 		}
-		b := (&wire.Take{Identity: l.ident, Block: e.Block, Count: wire.MaxReadBlocks}).Append(nil, 1)
-		return l.send((&wire.Take{Identity: l.ident, Block: e.Block + block.Index(wire.MaxReadBlocks), Count: wire.MaxReadBlocks}).Append(b, 2))
+		var b []byte
+		for at := block.Count(0); at < wire.LeafBlocks; at += leafPart {
+			b = (&wire.Take{Identity: l.ident, Block: e.Block + block.Index(at), Count: leafPart}).Append(b, 1)
+		}
+		return l.send(b)
 	}
 	return l.send((&wire.Standing{Places: []wire.Place{l.place()}}).Append(nil, 1))
 }
@@ -242,12 +249,12 @@ func (src *source) marks() error {
 	return nil
 }
 
-// leaf takes both halves of a leaf, in their order.
+// leaf takes all parts of a leaf, in their order.
 func (src *source) leaf(first block.Index) error {
 	sv := saving{}
 	cut := ^block.LSN(0)
-	for half := range block.Index(2) {
-		c, err := src.half(first+half*block.Index(wire.MaxReadBlocks), &sv)
+	for at := block.Count(0); at < wire.LeafBlocks; at += leafPart {
+		c, err := src.part(first+block.Index(at), &sv)
 		if err != nil {
 			src.p.unsaved <- sv // what has begun is waited for
 			return err
@@ -259,8 +266,8 @@ func (src *source) leaf(first block.Index) error {
 	return nil
 }
 
-// half takes a half of a leaf and gives it its place in the log.
-func (src *source) half(first block.Index, sv *saving) (cut block.LSN, err error) {
+// part takes a part of a leaf and gives it its place in the log.
+func (src *source) part(first block.Index, sv *saving) (cut block.LSN, err error) {
 	meta, buf, err := src.link.receive(wire.TypeLeaf)
 	if err != nil {
 		return 0, err
@@ -275,8 +282,8 @@ func (src *source) half(first block.Index, sv *saving) (cut block.LSN, err error
 		return 0, err
 	}
 	runs, n := copyRuns(&m, first, content(buf))
-	if n != wire.MaxReadBlocks {
-		return 0, block.Errorf(block.Invalid, "%d blocks instead of half a leaf", n)
+	if n != leafPart {
+		return 0, block.Errorf(block.Invalid, "%d blocks instead of the %d that were asked for", n, leafPart)
 	}
 	src.p.s.fromPeers.Add(uint64(payload(buf)))
 	sv.tickets = append(sv.tickets, src.p.h.log.EnqueueCopy(runs))

@@ -8,6 +8,7 @@ import (
 
 	"github.com/sextantdisk/sextant/internal/block"
 	"github.com/sextantdisk/sextant/internal/clock"
+	"github.com/sextantdisk/sextant/segmentd/pull"
 )
 
 // Rates of what daemons take from and give to each other, a second. Who takes
@@ -22,20 +23,23 @@ const (
 	// daemons exchange gets ahead of it, instead of passing for one that asks for
 	// little. Records yield less: as long as a segment lags, its group has a copy
 	// too few, and one that is replaced has none too few. takeLeast and giveLeast
-	// are what is left in any case.
-	leafYield   = 64
-	recordYield = 16
-	takeLeast   = 16 * block.MiB
-	giveLeast   = 4 * block.MiB
+	// are what is left in any case, or as much as lets a segment be hydrated
+	// within hydrateWithin: what is written meanwhile comes by records, for which
+	// logs are kept for 5 minutes where there is room.
+	leafYield     = 64
+	recordYield   = 16
+	takeLeast     = 16 * block.MiB
+	giveLeast     = 2 * block.MiB
+	hydrateWithin = 4 * 60 // seconds
 	// chaseShare is how much faster than gateways write records come, in
 	// percent: slower, a segment that lags would never catch up. Two copies of
 	// a group may lag while it is written to, and ask the same third one: each
 	// gets half again as much as is written meanwhile.
 	chaseShare = 300
 	// burstShare is for which part of a second tokens are kept, and burstLeast
-	// how many at least: one question's.
+	// how many at least: what is given at a time.
 	burstShare = 8
-	burstLeast = 2 * pageBytes
+	burstLeast = block.ByteCount(leafPart) * block.Size
 	// loadEvery is how often the load is looked at, loadHalf how long it takes
 	// to halve in memory when gateways pause, and below loadNone it is none.
 	loadEvery = 100 * time.Millisecond
@@ -83,11 +87,17 @@ func loadNow(was, bytes block.ByteCount, in time.Duration) block.ByteCount {
 	return block.ByteCount(max(float64(bytes)/in.Seconds(), faded))
 }
 
+// takeFloor is the least rate for whoever takes a segment of that size, and
+// giveFloor for each of those who give it.
+func takeFloor(size block.ByteCount) block.ByteCount { return max(takeLeast, size/hydrateWithin) }
+func giveFloor(size block.ByteCount) block.ByteCount {
+	return max(giveLeast, size/hydrateWithin/pull.MaxDonors)
+}
+
 // throttle bounds what a daemon exchanges with its peers, all its segments
 // together, by tokens that come the slower the more gateways ask for.
 type throttle struct {
 	clock clock.Clock
-	least block.ByteCount
 	// served is what gateways have read and written here so far.
 	served func() block.ByteCount
 
@@ -101,9 +111,10 @@ type throttle struct {
 	}
 }
 
-// wait takes n tokens, and waits until they are there.
-func (t *throttle) wait(ctx context.Context, what traffic, n block.ByteCount) error {
-	d := t.take(what, n)
+// wait takes n tokens, which come at the rate least at least, and waits until
+// they are there.
+func (t *throttle) wait(ctx context.Context, what traffic, n, least block.ByteCount) error {
+	d := t.take(what, n, least)
 	if d <= 0 {
 		return ctx.Err()
 	}
@@ -116,13 +127,13 @@ func (t *throttle) wait(ctx context.Context, what traffic, n block.ByteCount) er
 }
 
 // take takes n tokens and says how long the taker has to wait for them.
-func (t *throttle) take(what traffic, n block.ByteCount) time.Duration {
+func (t *throttle) take(what traffic, n, least block.ByteCount) time.Duration {
 	now := t.clock.Now()
 	t.mu.Lock()
 	defer t.mu.Unlock()
 	m := &t.mu
 	t.lookLocked(now)
-	rate := float64(rateFor(what, m.load, t.least))
+	rate := float64(rateFor(what, m.load, least))
 	have := m.tokens[what] + now.Sub(m.at[what]).Seconds()*rate
 	m.tokens[what] = min(have, max(rate/burstShare, float64(burstLeast))) - float64(n)
 	m.at[what] = now
@@ -135,6 +146,13 @@ func (t *throttle) look() {
 	t.mu.Lock()
 	defer t.mu.Unlock()
 	t.lookLocked(t.clock.Now())
+}
+
+// loaded tells whether gateways ask for anything.
+func (t *throttle) loaded() bool {
+	t.mu.Lock()
+	defer t.mu.Unlock()
+	return t.mu.load > 0
 }
 
 func (t *throttle) lookLocked(now time.Time) {

@@ -6,6 +6,7 @@ import (
 
 	"github.com/sextantdisk/sextant/internal/block"
 	"github.com/sextantdisk/sextant/internal/clock"
+	"github.com/sextantdisk/sextant/segmentd/pull"
 )
 
 // TestR22RateYieldsToGateways: full speed on an idle disk, less with load,
@@ -23,6 +24,25 @@ func TestR22RateYieldsToGateways(t *testing.T) {
 		if leaves != c.leaves || records != c.records {
 			t.Errorf("load %v: leaves at %v, records at %v; want %v and %v", c.load, leaves, records, c.leaves, c.records)
 		}
+	}
+}
+
+// TestR22ASegmentIsHydratedInTime: whatever the load, a segment that is full comes
+// before the logs go that hydration is to continue from.
+func TestR22ASegmentIsHydratedInTime(t *testing.T) {
+	const full = 10 * block.GiB
+	for _, size := range []block.ByteCount{0, block.GiB, full} {
+		give, take := rateFor(leafTraffic, block.GiB, giveFloor(size)), rateFor(leafTraffic, block.GiB, takeFloor(size))
+		if give < giveLeast || take < takeLeast {
+			t.Errorf("%v: given at %v, taken at %v", size, give, take)
+		}
+		const most = 5 * 60
+		if size/(give*pull.MaxDonors) > most || size/take > most {
+			t.Errorf("%v: given at %v by each of %d, taken at %v: that takes longer than logs are kept", size, give, pull.MaxDonors, take)
+		}
+	}
+	if giveFloor(block.GiB) != giveLeast {
+		t.Errorf("1 GiB is given at %v", giveFloor(block.GiB))
 	}
 }
 
@@ -51,7 +71,7 @@ func TestR22LoadFades(t *testing.T) {
 func TestR22ThrottleKeepsTheRate(t *testing.T) {
 	clk := clock.NewFake(time.Unix(1, 0))
 	served := block.ByteCount(0)
-	th := throttle{clock: clk, least: giveLeast, served: func() block.ByteCount { return served }}
+	th := throttle{clock: clk, served: func() block.ByteCount { return served }}
 	th.look()
 	for range 10 { // a gateway writes 100 MiB a second
 		clk.Advance(loadEvery)
@@ -60,11 +80,14 @@ func TestR22ThrottleKeepsTheRate(t *testing.T) {
 	}
 	taken, waited := block.ByteCount(0), time.Duration(0)
 	for waited < 10*time.Second {
-		d := th.take(leafTraffic, pageBytes)
+		d := th.take(leafTraffic, pageBytes, giveLeast)
 		clk.Advance(d)
 		waited += d
 		served += block.ByteCount(float64(100*block.MiB) * d.Seconds())
 		taken += pageBytes
+	}
+	if !th.loaded() {
+		t.Error("100 MiB a second are no load")
 	}
 	if want := 10 * giveLeast; taken < want || taken > want+burstLeast+2*pageBytes {
 		t.Errorf("%v taken in %v, want %v", taken, waited, want)
@@ -74,8 +97,11 @@ func TestR22ThrottleKeepsTheRate(t *testing.T) {
 		clk.Advance(loadEvery)
 		th.look()
 	}
+	if th.loaded() {
+		t.Error("there is a load though it is quiet")
+	}
 	for range 100 {
-		if d := th.take(leafTraffic, pageBytes); d != 0 {
+		if d := th.take(leafTraffic, pageBytes, giveLeast); d != 0 {
 			t.Fatalf("on an idle disk 1 MiB waits for %v", d)
 		}
 	}
