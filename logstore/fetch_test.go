@@ -120,7 +120,8 @@ func TestGentleReads(t *testing.T) {
 			}
 		}
 	}
-	defer faults.Add(faultfs.Rule{Ops: faultfs.Read, Skip: n - 1, Err: syscall.EIO})()
+	remove := faults.Add(faultfs.Rule{Ops: faultfs.Read, Skip: n - 1, Err: syscall.EIO})
+	defer remove()
 	r := ReadResult{Buf: buf.Bytes(), Gentle: true}
 	if err := g.ReadAt(at, 0, n, &r); err == nil {
 		t.Error("the last place cannot be read, and nobody says so")
