@@ -27,7 +27,7 @@ func benchDir(b *testing.B) string {
 }
 
 // benchStore is a store on a real disk whose first file is zero-written, as all
-// are after the first lap.
+// are after the first lap; addSpare makes more of them.
 func benchStore(b *testing.B, dir string, o Observer) *Store {
 	s, err := Open(vfs.OS(), filepath.Join(dir, "store"), diskA, Config{FileSize: MaxFileSize, Spares: -1, Observer: o})
 	must(b, err)
@@ -39,6 +39,26 @@ func benchStore(b *testing.B, dir string, o Observer) *Store {
 	head.claims.mu.filled = head.header.pages // nothing is left for the filler
 	head.claims.mu.Unlock()
 	return s
+}
+
+// addSpare gives a store a file for its log that was written before, unless it
+// has one.
+func addSpare(b *testing.B, s *Store) {
+	r := s.filer
+	if r.spares() > 0 {
+		return
+	}
+	r.mu.Lock()
+	r.mu.nextNew++
+	n := r.mu.nextNew
+	r.mu.Unlock()
+	name := fileName(sparePrefix, n)
+	must(b, r.edit(name, vfs.Create|r.mode, func(w vfs.File) error {
+		must(b, w.Allocate(r.fileSize))
+		must(b, r.wipe(w, name, 0, pageNo(r.fileSize/pageSize)))
+		return w.SyncMeta()
+	}))
+	r.adoptSpare(name, n, r.fileSize)
 }
 
 // BenchmarkAppendCost is what the store itself costs: the disk is in memory
