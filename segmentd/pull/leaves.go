@@ -45,7 +45,9 @@ func (m *Machine) list() {
 		return
 	}
 	if m.from < 0 || !m.usable(m.from) || m.next == 0 {
-		m.from = m.listDonor()
+		if m.from = m.listDonor(); m.renounced {
+			m.from = -1
+		}
 		m.next, m.todo, m.total, m.cut = 0, nil, 0, unknown // one list is one peer's
 	}
 	switch {
@@ -114,9 +116,22 @@ func (m *Machine) copy() {
 			m.todo = m.todo[1:]
 		}
 	}
-	if m.flying == 0 {
+	switch {
+	case m.flying > 0:
+	case m.since == m.floor && m.recordsSince():
+		m.renounce()
+	default:
 		m.fail(block.Unavailable, "no peer is left that has the leaves, %d of %d are to come", len(m.todo), m.total)
 	}
+}
+
+// renounce does without the leaves that nobody can give, perhaps because they
+// have rotten: somebody is back who has all records since the floor. Beginning once
+// more makes a leaf of which a part has come count as none.
+func (m *Machine) renounce() {
+	m.renounced = true
+	m.phase, m.asked, m.from = Listing, true, -1
+	m.ask(Effect{Kind: BeginHydration})
 }
 
 // taken notes that a leaf is on disk.
@@ -129,7 +144,7 @@ func (m *Machine) taken(in *Input) {
 // hydrated goes on by records.
 func (m *Machine) hydrated(in *Input) {
 	m.phase, m.scl, m.after, m.floor = Records, in.SCL, in.SCL, m.cut
-	m.mixed, m.empty, m.retold, m.asked, m.from = false, false, false, false, -1
+	m.mixed, m.empty, m.retold, m.renounced, m.asked, m.from = false, false, false, false, false, -1
 	for i := range m.peers {
 		m.peers[i].noLog = false
 	}

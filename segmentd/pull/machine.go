@@ -97,6 +97,8 @@ type Machine struct {
 	cut    block.LSN
 	rounds int
 	flying int // leaves asked for and not on disk
+	// renounced: no leaf is asked for any more, records have all of it.
+	renounced bool
 
 	reason error
 	fx     []Effect

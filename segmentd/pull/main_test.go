@@ -188,6 +188,27 @@ func TestR21TheHighestIsHalfWay(t *testing.T) {
 	s.phase(Failed)
 }
 
+// The only peer with leaves that are newer cannot give one of them, as when it has
+// rotten; another one, which was away, has all records since the floor. Before a
+// writer can write again no peer settles more: it may be this segment that an
+// opening waits for.
+func TestR21ALeafThatNobodyCanGive(t *testing.T) {
+	s := &teller{t: t}
+	s.step(Input{Kind: Begin, UpTo: 100, SCL: 10, Floor: 8, Mixed: true}, "discover")
+	s.step(Input{Kind: Found, Peers: 2}, "")
+	s.step(stand(0, 100, 50), "")
+	s.step(stand(1, 100, 5), "begin")
+	s.step(Input{Kind: Begun, Since: 8}, "marks 0 after 8 from 0")
+	s.step(Input{Kind: Marks, Cut: 50, Marks: []Mark{{Block: 0, MaxLSN: 50}, {Block: 512, MaxLSN: 40}}}, "leaf 0 0, leaf 0 512")
+	s.step(Input{Kind: Taken, Block: 0, Cut: 50}, "")
+	s.step(Input{Kind: Lost, Block: 512}, "begin")
+	s.step(Input{Kind: Begun, Since: 8}, "hydrate 8")
+	s.step(Input{Kind: Hydrated, SCL: 10}, "records 1 (10, 100]")
+	s.step(Input{Kind: Page, Peer: 1, Prev: 10, Last: 100}, "")
+	s.step(Input{Kind: Saved, SCL: 100}, "")
+	s.phase(Done)
+}
+
 // R21: no log reaches back: leaves, from all peers side by side, then records
 // from the lowest cut on.
 func TestR21LeavesThenRecords(t *testing.T) {
