@@ -234,6 +234,10 @@ func (n *node) hurt() bool {
 	return false
 }
 
+// owes tells whether a segment of the node has lost a record that others may have to
+// fetch, should they be damaged.
+func (n *node) owes() bool { return slices.ContainsFunc(n.replicas, (*replica).owes) }
+
 // damage crashes a node; it finds a part of its log lost.
 func (n *node) damage(until time.Duration) {
 	if n.down || n.gone || !n.hurt() && !n.w.bears(n) {

@@ -56,26 +56,33 @@ func (w *World) unwell() string {
 	if g == nil || g.epoch == 0 {
 		return "there is no gateway"
 	}
-	for i, x := range g.group {
-		if x == nil {
-			continue
+	for _, why := range []func(*group) string{(*group).unopened, (*group).unwell} { // no group changes before all are open
+		for i, x := range g.group {
+			if x == nil {
+				continue
+			}
+			if why := why(x); why != "" {
+				w.oracle.group = i
+				return fmt.Sprintf("gateway %d, group %d: %s", g.epoch, i, why)
+			}
 		}
-		if why := x.unwell(); why != "" {
-			w.oracle.group = i
-			return fmt.Sprintf("gateway %d, group %d: %s", g.epoch, i, why)
-		}
+	}
+	return ""
+}
+
+// unopened says so of a group that is not open.
+func (x *group) unopened() string {
+	if x.machine.Phase() == pg.Idle {
+		x.start()
+	}
+	if p := x.machine.Phase(); p != pg.Open {
+		return "is " + p.String()
 	}
 	return ""
 }
 
 func (x *group) unwell() string {
 	m := x.machine
-	if m.Phase() == pg.Idle {
-		x.start()
-	}
-	if m.Phase() != pg.Open {
-		return "is " + m.Phase().String()
-	}
 	if n, _ := m.Pending(); n > 0 {
 		return fmt.Sprintf("%d writes wait", n)
 	}

@@ -142,7 +142,7 @@ func (w *World) worstZone() int {
 // one more node: each set that is in force, or would be when some segments were
 // out, has a write quorum of others that count for data.
 func (w *World) bearable(cfg metadata.PGConfig, out func(metadata.Segment) bool, more *node) bool {
-	doubtful := func(n *node) bool { return n == more || n.gone || n.hurt() || n.halfWay() }
+	doubtful := func(n *node) bool { return n == more || n.gone || n.hurt() || n.owes() || n.halfWay() }
 	for _, set := range cfg.Sets {
 		left, lack := 0, 0
 		for _, k := range set {

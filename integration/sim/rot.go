@@ -104,6 +104,13 @@ func (r *replica) decays() bool {
 	return r.core != nil && slices.ContainsFunc(r.disk.rot, r.live)
 }
 
+// owes tells whether a version has rotten that is not settled yet, or would not be
+// after a crash: leaves have what was written over it only when it is, so who
+// lags needs the record.
+func (r *replica) owes() bool {
+	return slices.ContainsFunc(r.disk.rot, func(v version) bool { return v.lsn > r.disk.floor })
+}
+
 // mend takes a block that a gateway has read elsewhere (S2). Nobody waits for the
 // answer.
 func (n *node) mend(m *message) {
