@@ -117,6 +117,7 @@ func TestSeedsThatFailed(t *testing.T) {
 		1885869417:   "a leaf that came twice passed for the newer one: logstore TestR21LeafThatComesTwice",
 		16109070859:  "an opening waited for who took records of two branches: pull TestR21TwoBranchesAreLeftByLeaves",
 		226933483513: "who lagged missed a record that had rotten in the logs of two, and was written over: a limit, docs/adr/0033",
+		864689416551: "two that lagged gave leaves to each other, for ever: pull TestR21WhoLagsTooGivesNoLeaves",
 		540038190736: "an opening waited for who took a leaf that had rotten: pull TestR21ALeafThatNobodyCanGive",
 		191575259014: "what settled while a hydration began was lost: logstore TestR22NothingSettlesWhileAHydrationBegins",
 	} {

@@ -17,6 +17,11 @@ func (m *Machine) newer(d *donor) bool {
 	return d.Readable > 0 && d.Readable >= m.floor && (m.mixed || d.SCL > m.scl)
 }
 
+// ahead tells whether a peer's leaves bring this segment further: as of its floor
+// the chain goes on from beyond this segment's. A leaf of one that lags as much as
+// this segment has the chain go on from where it stood.
+func (m *Machine) ahead(d *donor) bool { return d.Readable > m.floor && d.SCL > m.scl }
+
 // backed tells whether a peer has settled no more than this segment, so that it
 // surely has all records since. After a power cut nobody may have settled what
 // leaves were taken of before: floors become durable later than records.
@@ -99,11 +104,15 @@ func (m *Machine) copy() {
 		}
 		return
 	}
+	worth := m.newer
+	if m.best(m.ahead, higher) >= 0 {
+		worth = m.ahead
+	}
 	for n := 1; n <= LeafWindow; n++ { // even shares
 		donors := 0
 		for i := range m.peers {
 			d := &m.peers[i]
-			if !m.usable(Peer(i)) || !m.newer(d) || donors == MaxDonors {
+			if !m.usable(Peer(i)) || !worth(d) || donors == MaxDonors {
 				continue
 			}
 			donors++

@@ -209,6 +209,22 @@ func TestR21ALeafThatNobodyCanGive(t *testing.T) {
 	s.phase(Done)
 }
 
+// Two segments lag as much as each other, and no log reaches back to them: neither is
+// asked for leaves by the other, or both would stay where they are.
+func TestR21WhoLagsTooGivesNoLeaves(t *testing.T) {
+	s := &teller{t: t}
+	s.step(Input{Kind: Begin, UpTo: 100, SCL: 10, Floor: 8}, "discover")
+	s.step(Input{Kind: Found, Peers: 2}, "")
+	s.step(stand(0, 10, 8), "")
+	s.step(stand(1, 100, 90), "records 1 (10, 100]")
+	s.step(Input{Kind: Gone, Peer: 1}, "begin")
+	s.step(Input{Kind: Begun, Since: 8}, "marks 1 after 8 from 0")
+	s.step(Input{Kind: Marks, Peer: 1, Cut: 90, Marks: []Mark{{Block: 0, MaxLSN: 50}, {Block: 512, MaxLSN: 40}}}, "leaf 1 0, leaf 1 512")
+	s.step(Input{Kind: Taken, Peer: 1, Block: 0, Cut: 90}, "")
+	s.step(LostPeer(1), "")
+	s.step(Input{Kind: Lost, Peer: 1, Block: 512}, "leaf 0 512") // better than none: what has come is kept
+}
+
 // R21: no log reaches back: leaves, from all peers side by side, then records
 // from the lowest cut on.
 func TestR21LeavesThenRecords(t *testing.T) {
