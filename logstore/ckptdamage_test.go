@@ -346,7 +346,7 @@ func FuzzManifest(f *testing.F) {
 
 func FuzzState(f *testing.F) {
 	s := &segmentState{idx: 1, id: segID(1), config: []byte("c"), slots: make([]savedSlot, 2), since: 1,
-		hydration: hydration.State{On: true, After: 1, Copies: 2, High: 3, First: 1, Solid: 2, Filled: map[int]hydration.Filling{1: {Blocks: 2, MaxLSN: 3}}}}
+		hydration: hydration.State{On: true, After: 1, Copies: 2, Round: 3, High: 3, First: 1, Solid: 2, Filled: map[int]hydration.Filling{1: {Blocks: 2, MaxLSN: 3}}}}
 	f.Add(encodeState([]fileState{{seq: 1, spans: map[segIndex]span{1: {1, 2}}}}, []*segmentState{s}))
 	f.Fuzz(func(t *testing.T, p []byte) {
 		files, segs, err := decodeState(p, checkpointVersion)

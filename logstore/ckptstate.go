@@ -75,10 +75,10 @@ type fileState struct {
 //	            path, branches, pending: each a count 4, then entries
 //	            opens  count 4, each: prev 8, lsn 8
 //	            slots  count 4, each: max LSN 8, kind 1, part 4, leaf 4, crc32c 4
-//	            since 8, first 8, solid 8, hydrating 1, and if it is 1:
+//	            since 8, first 8, solid 8, round 4, hydrating 1, and if it is 1:
 //	              after 8, copies 4, high 8
 //	              filled count 4, each: leaf 4, blocks 4, max LSN 8
-//	            (format 1 ends with the slots)
+//	            (format 1 ends with the slots, format 2 has no round)
 //	entry     lsn 8, prev 8, type 1, block 4, count 4, and for a WRITE
 //	          scattered 1, location 8 of the first block, or of each one if
 //	          scattered, crc32c 4 of each block
@@ -121,7 +121,7 @@ func decodeState(p []byte, version uint32) (files []fileState, segs []*segmentSt
 	for range r.count(minSegment) {
 		s := decodeSegmentState(&r)
 		if version > 1 {
-			s.decodeHydration(&r)
+			s.decodeHydration(&r, version)
 		}
 		segs = append(segs, s)
 	}
@@ -200,6 +200,7 @@ func (s *segmentState) encodeHydration(w *stateWriter) {
 	w.lsn(s.since)
 	w.lsn(h.First)
 	w.lsn(h.Solid)
+	w.u32(uint32(h.Round))
 	w.flag(h.On)
 	if !h.On {
 		return
@@ -215,9 +216,12 @@ func (s *segmentState) encodeHydration(w *stateWriter) {
 	}
 }
 
-func (s *segmentState) decodeHydration(r *stateReader) {
+func (s *segmentState) decodeHydration(r *stateReader, version uint32) {
 	h := &s.hydration
 	s.since, h.First, h.Solid = r.lsn(), r.lsn(), r.lsn()
+	if version > 2 {
+		h.Round = hydration.Round(r.u32())
+	}
 	if h.On = r.flag(); !h.On {
 		return
 	}

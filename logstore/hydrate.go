@@ -50,8 +50,8 @@ func (g *Segment) Hydration() Hydrating {
 func (g *Segment) BeginHydration() error {
 	g.mu.Lock()
 	x := &g.mu.index
-	after, copies := x.hydration.Start(x.chain.Floor())
-	d := descriptor{seg: g.idx, typ: TypeHydrate, flags: flagBegin, lsn: after, count: copies}
+	d := g.hydrateRecord(x.hydration.Start(x.chain.Floor()))
+	d.flags = flagBegin
 	g.mu.Unlock()
 	err := g.store.own(g, &ownRecord{d: d})
 	if err != nil {
@@ -130,7 +130,8 @@ func (r *CopyRun) check() error {
 func (g *Segment) Hydrate(cut block.LSN) error {
 	g.mu.RLock()
 	x := &g.mu.index
-	d := descriptor{seg: g.idx, typ: TypeHydrate, lsn: cut, prev: x.chain.Floor(), count: x.hydration.Copies}
+	d := g.hydrateRecord(x.hydration.Done(cut))
+	d.prev = x.chain.Floor()
 	err := x.hydration.MayEnd(x.chain.Floor(), cut)
 	g.mu.RUnlock()
 	if err != nil {
@@ -143,6 +144,11 @@ func (g *Segment) Hydrate(cut block.LSN) error {
 		return block.Errorf(block.Unavailable, "segment %v was copied to while the end of that was logged", g.id)
 	}
 	return nil
+}
+
+// hydrateRecord is a HYDRATE that says m.
+func (g *Segment) hydrateRecord(m hydration.Mark) descriptor {
+	return descriptor{seg: g.idx, typ: TypeHydrate, lsn: m.LSN, count: m.Copies, block: uint32(m.Round)}
 }
 
 // readable is the lowest LSN as of which all blocks are whole.
@@ -205,10 +211,10 @@ func (x *index) copyRun(d *descriptor, sums []block.Sum, loc location) {
 
 // hydrateLocked takes in a HYDRATE record.
 func (g *Segment) hydrateLocked(d *descriptor) {
-	x := &g.mu.index
+	x, m := &g.mu.index, hydration.Mark{LSN: d.lsn, Copies: d.count, Round: hydration.Round(d.block)}
 	if d.flags&flagBegin != 0 {
-		x.hydration.Begin(leafIndex{x}, d.lsn, d.count)
+		x.hydration.Begin(leafIndex{x}, m)
 		return
 	}
-	x.hydration.End(leafIndex{x}, d.lsn, d.count)
+	x.hydration.End(leafIndex{x}, m)
 }

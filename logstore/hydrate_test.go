@@ -446,15 +446,20 @@ func TestI4DigestsDiffer(t *testing.T) {
 // A checkpoint of format 1 ends each segment with its slots, and knows of no
 // hydration.
 func TestCheckpointFormat1IsRead(t *testing.T) {
-	s := &segmentState{idx: 1, id: segID(1), config: []byte("c"), slots: make([]savedSlot, 2), since: 3, hydration: hydration.State{First: 4, Solid: 5}}
+	s := &segmentState{idx: 1, id: segID(1), config: []byte("c"), slots: make([]savedSlot, 2), since: 3, hydration: hydration.State{Round: 7, First: 4, Solid: 5}}
 	p := encodeState(nil, []*segmentState{s})
-	_, segs, err := decodeState(p[:len(p)-25], 1)
+	_, segs, err := decodeState(p[:len(p)-29], 1)
 	must(t, err)
 	if g := segs[0]; g.id != s.id || len(g.slots) != 2 || g.since != 0 || g.hydration.Solid != 0 || g.hydration.On {
 		t.Fatalf("read %+v", g)
 	}
 	_, _, err = decodeState(p, 1)
 	wantKind(t, err, block.Corrupt)
+	_, segs, err = decodeState(append(append([]byte{}, p[:len(p)-5]...), p[len(p)-1]), 2)
+	must(t, err)
+	if g := segs[0]; g.since != 3 || g.hydration.Round != 0 || g.hydration.Solid != 5 {
+		t.Fatalf("read %+v of format 2", g)
+	}
 	m := manifest{version: checkpointVersion + 1, generation: 1}
 	page := m.encode()
 	page[8] = checkpointVersion + 1

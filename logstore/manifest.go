@@ -15,7 +15,8 @@ const manifestMagic = "SXTCKP\r\n"
 //
 //	1  two manifests in turn, a state, parts of leaves
 //	2  the state of a segment ends with its hydration
-const checkpointVersion = 2
+//	3  of which the round has a number
+const checkpointVersion = 3
 
 // generation numbers the checkpoints of a store, and the files that belong to
 // each. It is never used twice. 0: none.

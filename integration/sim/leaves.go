@@ -31,9 +31,17 @@ type own struct {
 	lsn    block.LSN // after what, up to what (of a leaf), or the cut, or the version mended
 	cut    block.LSN // of a copy
 	copies uint32
+	round  hydration.Round
 	block  int
 	found  block.LSN // the version that is copied
 }
+
+// mark is what a Begin or an End says.
+func (o *own) mark() hydration.Mark {
+	return hydration.Mark{LSN: o.lsn, Copies: o.copies, Round: o.round}
+}
+
+func (o *own) says(m hydration.Mark) { o.lsn, o.copies, o.round = m.LSN, m.Copies, m.Round }
 
 // Floor implements hydration.Index.
 func (r *replica) Floor() block.LSN { return r.chain.Floor() }
@@ -61,7 +69,7 @@ func (r *replica) Whole(leaf int, l block.LSN) {
 func (r *replica) takeOwn(o *own) {
 	switch o.kind {
 	case ownBegin:
-		r.hydration.Begin(r, o.lsn, o.copies)
+		r.hydration.Begin(r, o.mark())
 	case ownCopy:
 		r.base[o.block] = o.found
 		first := o.block / leafBlocks * leafBlocks
@@ -70,7 +78,7 @@ func (r *replica) takeOwn(o *own) {
 			Cut: o.cut, MaxLSN: o.lsn,
 		})
 	case ownEnd:
-		r.hydration.End(r, o.lsn, o.copies)
+		r.hydration.End(r, o.mark())
 		if !r.hydration.On { // the log tells from here on
 			r.history, r.jumped = nil, true
 		}
@@ -83,7 +91,7 @@ func (r *replica) takeOwn(o *own) {
 func (r *replica) beginHydration(p *puller) {
 	r.n.w.Count.Hydrations++
 	o := &own{kind: ownBegin}
-	o.lsn, o.copies = r.hydration.Start(r.chain.Floor())
+	o.says(r.hydration.Start(r.chain.Floor()))
 	p.save(op{r: r, own: o}, func() pull.Input { return pull.Input{Kind: pull.Begun, Since: r.hydration.After} })
 }
 
@@ -93,7 +101,9 @@ func (r *replica) hydrate(p *puller, cut block.LSN) {
 		p.stop(err)
 		return
 	}
-	p.save(op{r: r, own: &own{kind: ownEnd, lsn: cut, copies: r.hydration.Copies}}, func() pull.Input {
+	o := &own{kind: ownEnd}
+	o.says(r.hydration.Done(cut))
+	p.save(op{r: r, own: o}, func() pull.Input {
 		if r.hydration.On {
 			return pull.Input{Kind: pull.Stop, Err: block.Errorf(block.Unavailable, "what was copied does not count")}
 		}

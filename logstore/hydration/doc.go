@@ -27,7 +27,8 @@
 //
 // A Copy that was lost to damage must not be missed: a leaf counts only when
 // its runs have come in their order, and End tells how many Copies there
-// were. If that is not so, all begins anew.
+// were, and of which round: each that begins anew has a number. If that is not so,
+// all begins anew.
 //
 // Job: a state machine over those records.
 //

@@ -11,6 +11,19 @@ import (
 // MaxFilling bounds the leaves that may be copied at a time.
 const MaxFilling = 1024
 
+// Round numbers the hydrations of a segment that began anew, from 1; logs from before
+// there were numbers have 0.
+type Round uint32
+
+// Mark is what a Begin or an End says.
+type Mark struct {
+	// LSN is, for a Begin, as of which floor the base is whole, and for an End,
+	// from where the chain goes on.
+	LSN    block.LSN
+	Copies uint32 // of the round so far
+	Round  Round
+}
+
 // State is how far a segment is. The zero value takes no leaves, and never has.
 // Its fields are what a checkpoint keeps of it.
 type State struct {
@@ -21,6 +34,7 @@ type State struct {
 	// be copied.
 	After  block.LSN
 	Copies uint32    // so far
+	Round  Round     // the last one
 	High   block.LSN // no block is newer than the highest cut
 	// Filled tells of leaves that have begun to come, by number.
 	Filled map[int]Filling
@@ -83,38 +97,60 @@ func (s *State) Cancel() { s.starting = false }
 // Start is what the record of a Begin says: as of which floor the base is
 // whole, and how many copies have come since, if this goes on with what was
 // begun before. From here on the floor stands still.
-func (s *State) Start(floor block.LSN) (after block.LSN, copies uint32) {
+func (s *State) Start(floor block.LSN) Mark {
 	s.starting = true
-	if s.On {
-		return s.After, s.Copies
+	switch {
+	case s.On && !s.Spoiled:
+		return s.mark(s.After)
+	case s.On:
+		floor = s.After
 	}
-	return floor, s.Copies
+	return Mark{LSN: floor, Round: s.Round + 1}
+}
+
+// mark says how far this round is.
+func (s *State) mark(l block.LSN) Mark { return Mark{LSN: l, Copies: s.Copies, Round: s.Round} }
+
+// Done is what the record of an End says.
+func (s *State) Done(cut block.LSN) Mark { return s.mark(cut) }
+
+// at tells whether this is as far as a mark says. A round has a number because
+// there may be as many copies of another one, whose end and all of this one's
+// copies are lost.
+func (s *State) at(m Mark) bool {
+	return s.Copies == m.Copies && (s.Round == m.Round || mutant.On(mutant.RoundsAlike))
 }
 
 // Begin takes in the record that Start made: hydration begins, or goes on.
-func (s *State) Begin(x Index, after block.LSN, copies uint32) {
+func (s *State) Begin(x Index, m Mark) {
 	s.starting = false
 	switch {
-	case s.On && !s.Spoiled && s.Copies == copies:
+	case s.On && !s.Spoiled && s.at(m):
 		s.Filled = nil // it goes on, and what was half-way is asked for anew
 		return
-	case copies != 0 || !s.On && x.Floor() > after && !mutant.On(mutant.FloorMovesOn):
-		s.Spoil(x)
+	case m.Copies != 0 || !s.On && x.Floor() > m.LSN && !mutant.On(mutant.FloorMovesOn):
+		s.miss(x, m)
 		return
 	}
 	if s.On { // from the start
 		x.Forget()
 	}
-	*s = State{On: true, After: after, High: s.High, First: s.First, Solid: s.Solid}
-	if after != 0 && !x.Raise(after) { // 0: all is copied, whatever is settled
+	*s = State{On: true, After: m.LSN, Round: m.Round, High: s.High, First: s.First, Solid: s.Solid}
+	if m.LSN != 0 && !x.Raise(m.LSN) { // 0: all is copied, whatever is settled
 		s.Spoil(x) // damage cut the chain
 	}
+}
+
+// miss notes that something is lost of the round that a mark is of.
+func (s *State) miss(x Index, m Mark) {
+	s.Round = max(s.Round, m.Round) // the next one has another number
+	s.Spoil(x)
 }
 
 // Spoil notes that a part of the copies is lost: none counts.
 func (s *State) Spoil(x Index) {
 	x.Forget()
-	*s = State{On: true, Spoiled: true, High: s.High, First: s.First, Solid: s.Solid}
+	*s = State{On: true, Spoiled: true, Round: s.Round, High: s.High, First: s.First, Solid: s.Solid}
 }
 
 // Copy takes in a run that is in the base now. The leaf counts when its last
@@ -153,18 +189,18 @@ func (s *State) Copy(x Index, r Run) {
 	}
 }
 
-// End takes in that the chain goes on from cut, after so many copies.
-func (s *State) End(x Index, cut block.LSN, copies uint32) {
-	missed := s.Spoiled || s.Copies != copies
+// End takes in that the chain goes on from a mark's LSN.
+func (s *State) End(x Index, m Mark) {
+	missed := s.Spoiled || !s.at(m)
 	if mutant.On(mutant.CopiesUnmissed) {
 		missed = false
 	}
-	if !s.On || missed || cut < x.Floor() {
-		s.Spoil(x)
+	if !s.On || missed || m.LSN < x.Floor() {
+		s.miss(x, m)
 		return
 	}
-	*s = State{First: max(s.First, cut), Solid: max(s.Solid, s.High)}
-	jumped := x.Jump(cut)
+	*s = State{Round: s.Round, First: max(s.First, m.LSN), Solid: max(s.Solid, s.High)}
+	jumped := x.Jump(m.LSN)
 	invariant.That(jumped, "a hydration's cut is not below the floor that stood still")
 }
 

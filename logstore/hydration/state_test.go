@@ -80,8 +80,7 @@ func TestR21ReadsWaitForTheHighestCut(t *testing.T) {
 	wantKind(t, s.Tells(1), 0)
 	wantKind(t, s.MayCopy(5, 20), block.Invalid)
 	wantKind(t, s.MayEnd(5, 20), block.Invalid)
-	after, copies := s.Start(x.floor)
-	s.Begin(x, after, copies)
+	s.Begin(x, s.Start(x.floor))
 	x.wants(t, "raise 5")
 	wantKind(t, s.Readable(6), block.Unavailable)
 	wantKind(t, s.Gives(5), block.Unavailable)
@@ -95,7 +94,7 @@ func TestR21ReadsWaitForTheHighestCut(t *testing.T) {
 	s.Copy(x, run(3, 0, 4, 30, 30))
 	wantKind(t, s.MayEnd(5, 4), block.Invalid)
 	wantKind(t, s.MayEnd(5, 20), 0)
-	s.End(x, 20, s.Copies)
+	s.End(x, s.Done(20))
 	x.wants(t, "leaf 3 up to 30", "jump 20")
 	if s.On || s.First != 20 || s.Solid != 30 || s.Lowest(20) != 30 || s.Lowest(31) != 31 {
 		t.Fatalf("%+v", s)
@@ -111,7 +110,7 @@ func TestR21ReadsWaitForTheHighestCut(t *testing.T) {
 // R21: a leaf of which a run is missing, or comes twice, does not count.
 func TestR21RunsComeInOrder(t *testing.T) {
 	x, s := &shelf{}, State{}
-	s.Begin(x, 0, 0)
+	s.Begin(x, Mark{LSN: 0, Copies: 0})
 	s.Copy(x, run(1, 2, 2, 9, 9)) // its beginning is lost
 	s.Copy(x, run(1, 0, 1, 9, 9))
 	s.Copy(x, run(1, 2, 2, 9, 9)) // its middle is
@@ -127,13 +126,13 @@ func TestR21RunsComeInOrder(t *testing.T) {
 func TestR22LostRecordsAreMissed(t *testing.T) {
 	type record func(s *State, x Index)
 	begin := func(after block.LSN, copies uint32) record {
-		return func(s *State, x Index) { s.Begin(x, after, copies) }
+		return func(s *State, x Index) { s.Begin(x, Mark{LSN: after, Copies: copies}) }
 	}
 	leaf := func(i int) record {
 		return func(s *State, x Index) { s.Copy(x, run(i, 0, 4, 20, 20)) }
 	}
 	end := func(cut block.LSN, copies uint32) record {
-		return func(s *State, x Index) { s.End(x, cut, copies) }
+		return func(s *State, x Index) { s.End(x, Mark{LSN: cut, Copies: copies}) }
 	}
 	log := []record{begin(5, 0), leaf(0), leaf(1), begin(5, 2), leaf(2), end(20, 3)}
 	for lost := -1; lost < len(log); lost++ {
@@ -168,16 +167,15 @@ func TestR22TheFloorStandsFromTheStartOn(t *testing.T) {
 	if s.Still() {
 		t.Fatal("the floor stands still, and nothing is to come")
 	}
-	after, copies := s.Start(x.floor)
-	s.Begin(x, after, copies)
+	s.Begin(x, s.Start(x.floor))
 	if !s.Still() || s.Spoiled || s.After != 5 {
 		t.Fatalf("%+v", s)
 	}
 	// Somebody has let it rise: all is copied anew.
 	x, s = &shelf{floor: 5, scl: 9}, State{}
-	after, copies = s.Start(x.floor)
+	begun := s.Start(x.floor)
 	x.floor = 7
-	s.Begin(x, after, copies)
+	s.Begin(x, begun)
 	if x.wants(t, "forget"); !s.Spoiled {
 		t.Fatalf("%+v", s)
 	}
@@ -187,13 +185,13 @@ func TestR22TheFloorStandsFromTheStartOn(t *testing.T) {
 // not at all.
 func TestR22HalfALeafIsTakenAnew(t *testing.T) {
 	x, s := &shelf{}, State{}
-	s.Begin(x, 0, 0)
+	s.Begin(x, Mark{LSN: 0, Copies: 0})
 	s.Copy(x, run(0, 0, 2, 20, 20))
-	s.Begin(x, 0, 1)
+	s.Begin(x, Mark{LSN: 0, Copies: 1})
 	s.Copy(x, run(0, 2, 2, 20, 20))
 	x.wants(t)
 	wantKind(t, s.MayEnd(0, 0), 0)
-	s.End(x, 0, 2)
+	s.End(x, Mark{LSN: 0, Copies: 2})
 	if x.wants(t, "jump 0"); s.Solid != 20 {
 		t.Fatalf("%+v", s)
 	}
@@ -202,23 +200,48 @@ func TestR22HalfALeafIsTakenAnew(t *testing.T) {
 // R22: after a loss it begins from the start: all that was copied is copied anew.
 func TestR22BeginsAnewAfterALoss(t *testing.T) {
 	x, s := &shelf{floor: 5, scl: 9}, State{}
-	s.Begin(x, 5, 0)
+	s.Begin(x, Mark{LSN: 5, Copies: 0})
 	s.Copy(x, run(0, 0, 4, 30, 30))
-	s.Begin(x, 5, 7) // five copies are lost
+	s.Begin(x, Mark{LSN: 5, Copies: 7}) // five copies are lost
 	x.wants(t, "raise 5", "leaf 0 up to 30", "forget")
-	after, copies := s.Start(x.floor)
-	s.Begin(x, after, copies)
+	s.Begin(x, s.Start(x.floor))
 	s.Copy(x, run(0, 0, 4, 20, 20))
-	s.End(x, 20, 1)
+	s.End(x, s.Done(20))
 	x.wants(t, "forget", "leaf 0 up to 20", "jump 20")
 	if s.Solid != 30 { // whatever came before may still be there
 		t.Fatalf("%+v", s)
 	}
 	// A floor that is not on the chain: damage took what was below it.
 	s = State{}
-	s.Begin(&shelf{floor: 5, scl: 9}, 12, 0)
+	s.Begin(&shelf{floor: 5, scl: 9}, Mark{LSN: 12, Copies: 0})
 	if !s.Spoiled {
 		t.Fatalf("%+v", s)
+	}
+}
+
+// R21: a hydration that was given up had copied as much as the next one, whose
+// beginning and all of whose copies are lost: its end is not taken for the first
+// one's.
+func TestR21RoundsAreToldApart(t *testing.T) {
+	x, s := &shelf{floor: 5, scl: 9}, State{}
+	s.Begin(x, s.Start(x.floor))
+	s.Copy(x, run(0, 0, 4, 20, 20))
+	kept := s.Clone()
+	s.Spoil(x) // something is lost, and all begins anew
+	s.Begin(x, s.Start(x.floor))
+	s.Copy(x, run(0, 0, 4, 40, 40))
+	end := s.Done(40)
+	s.End(x, end)
+	if s.On || x.floor != 40 || end.Round == kept.Round || end.Copies != kept.Copies {
+		t.Fatalf("%+v after %+v", s, end)
+	}
+	x = &shelf{floor: 5, scl: 9}
+	kept.End(x, end)
+	if x.wants(t, "forget"); !kept.Spoiled || x.floor != 5 {
+		t.Errorf("what was lost is not missed: %+v", kept)
+	}
+	if again := kept.Start(x.floor); again.Round <= end.Round {
+		t.Errorf("round %d begins after round %d", again.Round, end.Round)
 	}
 }
 
@@ -228,7 +251,7 @@ func TestR22BeginsAnewAfterALoss(t *testing.T) {
 func TestR21StateQuick(t *testing.T) {
 	rapid.Check(t, func(t *rapid.T) {
 		x, s := &shelf{}, State{}
-		s.Begin(x, 0, 0)
+		s.Begin(x, Mark{LSN: 0, Copies: 0})
 		have := map[int]block.Count{} // from the leaf's start, in order
 		want := map[int]bool{}
 		asOf := map[int]*[4]block.LSN{}
@@ -269,7 +292,7 @@ func TestR21StateQuick(t *testing.T) {
 		}
 		lost := uint32(rapid.IntRange(0, 1).Draw(t, "lost"))
 		high := s.High
-		s.End(x, 60, n+lost)
+		s.End(x, Mark{LSN: 60, Copies: n + lost})
 		if s.On != (lost > 0) || lost == 0 && (x.floor != 60 || s.Solid != high) {
 			t.Fatalf("%d copies are lost: %+v, floor %v", lost, s, x.floor)
 		}

@@ -54,6 +54,7 @@ var (
 		mutant.FloorMovesOn:     {"logstore", rules},
 		mutant.LeafStaysWhole:   {"logstore", rules},
 		mutant.LeafStaysNew:     {"logstore", rules},
+		mutant.RoundsAlike:      {"logstore/hydration", rules},
 	}
 	rules = []string{"-test.run", "^TestR2"}
 )
