@@ -162,6 +162,9 @@ type round struct {
 // is in the state then: acknowledgement follows application, and a term of
 // leading begins with a barrier. The check must have been made in the very
 // Raft term of that barrier, not in a later one that we do not know of yet.
+// hashicorp/raft counts a heartbeat's answer for all checks that wait when it
+// comes, also for those that began while it was on its way: so that moment may lie
+// before the call by as long as one answer takes.
 func (n *Node) verify(ctx context.Context) (term, error) {
 	t, agreed := n.lead.serving(), n.lead.agreedTerm()
 	if t == 0 || agreed == 0 {
