@@ -142,7 +142,8 @@ func (c *crasher) judgeRecords(s *Store, h *harm, what string) {
 	}
 }
 
-// judgeStates: who has lost bytes of blocks only, knows all else.
+// judgeStates: who has lost bytes of blocks only, knows all else, and is no more damaged than
+// before.
 func (c *crasher) judgeStates(s *Store, h *harm, what string) {
 	for _, was := range h.clean.Segments() {
 		g, ok := s.Segment(was.id)
@@ -150,7 +151,7 @@ func (c *crasher) judgeStates(s *Store, h *harm, what string) {
 			c.fatalf("%s: only blocks are lost, but segment %v is gone", what, was.id)
 		}
 		a, b := was.State(), g.State()
-		if a.SCL != b.SCL || a.Floor != b.Floor || a.Promised != b.Promised || string(a.Config) != string(b.Config) || b.Damaged {
+		if a.SCL != b.SCL || a.Floor != b.Floor || a.Promised != b.Promised || string(a.Config) != string(b.Config) || b.Damaged && !a.Damaged {
 			c.fatalf("%s: only blocks are lost, but segment %v is %+v instead of %+v", what, was.id, b, a)
 		}
 	}
