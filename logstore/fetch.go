@@ -102,12 +102,12 @@ func (r *ReadResult) fetch() error {
 		r.addSpan(left[:n])
 		left = left[n:]
 	}
-	step := len(r.spans)
+	atOnce := max(len(r.spans), 1)
 	if r.Gentle {
-		step = min(step, gentleSpans)
+		atOnce = gentleSpans
 	}
-	for from := 0; from < len(r.spans); from += step {
-		vfs.ReadSpans(r.spans[from:min(from+step, len(r.spans))])
+	for spans := range slices.Chunk(r.spans, atOnce) {
+		vfs.ReadSpans(spans)
 	}
 	err := r.outcome()
 	clear(r.vec)

@@ -130,7 +130,7 @@ func (r *CopyRun) check() error {
 func (g *Segment) Hydrate(cut block.LSN) error {
 	g.mu.RLock()
 	x := &g.mu.index
-	d := g.hydrateRecord(x.hydration.Done(cut))
+	d := g.hydrateRecord(x.hydration.Mark(cut))
 	d.prev = x.chain.Floor()
 	err := x.hydration.MayEnd(x.chain.Floor(), cut)
 	g.mu.RUnlock()

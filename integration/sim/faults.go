@@ -213,6 +213,14 @@ func between(rng *rand.Rand, lo, hi time.Duration) time.Duration {
 
 func pick[T any](rng *rand.Rand, from ...T) T { return from[rng.IntN(len(from))] }
 
+// anyOf is one of them, nil if there is none.
+func anyOf[T any](rng *rand.Rand, all []*T) *T {
+	if len(all) == 0 {
+		return nil
+	}
+	return pick(rng, all...)
+}
+
 // String is the mix, without what does not come.
 func (f Faults) String() string {
 	s := fmt.Sprintf("%d groups of %d blocks, delay %v, flush %v, late 1/%d, %d slow, a request each %v, %d deep, %d/10 reads, edits 1/%d, hold %v, drift %v, payload %v, ring %v, gossip %v, scrub %v",

@@ -26,22 +26,14 @@ const (
 
 // own is such a record.
 type own struct {
-	kind   ownKind
-	at     int       // how many entries of durable.entries lie before it
-	lsn    block.LSN // after what, up to what (of a leaf), or the cut, or the version mended
-	cut    block.LSN // of a copy
-	copies uint32
-	round  hydration.Round
-	block  int
-	found  block.LSN // the version that is copied
+	kind  ownKind
+	at    int            // how many entries of durable.entries lie before it
+	mark  hydration.Mark // of a Begin or an End
+	lsn   block.LSN      // up to what, of a leaf, or the version mended
+	cut   block.LSN      // of a copy
+	block int
+	found block.LSN // the version that is copied
 }
-
-// mark is what a Begin or an End says.
-func (o *own) mark() hydration.Mark {
-	return hydration.Mark{LSN: o.lsn, Copies: o.copies, Round: o.round}
-}
-
-func (o *own) says(m hydration.Mark) { o.lsn, o.copies, o.round = m.LSN, m.Copies, m.Round }
 
 // Floor implements hydration.Index.
 func (r *replica) Floor() block.LSN { return r.chain.Floor() }
@@ -69,7 +61,7 @@ func (r *replica) Whole(leaf int, l block.LSN) {
 func (r *replica) takeOwn(o *own) {
 	switch o.kind {
 	case ownBegin:
-		r.hydration.Begin(r, o.mark())
+		r.hydration.Begin(r, o.mark)
 	case ownCopy:
 		r.base[o.block] = o.found
 		first := o.block / leafBlocks * leafBlocks
@@ -78,7 +70,7 @@ func (r *replica) takeOwn(o *own) {
 			Cut: o.cut, MaxLSN: o.lsn,
 		})
 	case ownEnd:
-		r.hydration.End(r, o.mark())
+		r.hydration.End(r, o.mark)
 		if !r.hydration.On { // the log tells from here on
 			r.history, r.jumped = nil, true
 		}
@@ -90,8 +82,7 @@ func (r *replica) takeOwn(o *own) {
 // beginHydration has the log take leaves.
 func (r *replica) beginHydration(p *puller) {
 	r.n.w.Count.Hydrations++
-	o := &own{kind: ownBegin}
-	o.says(r.hydration.Start(r.chain.Floor()))
+	o := &own{kind: ownBegin, mark: r.hydration.Start(r.chain.Floor())}
 	p.save(op{r: r, own: o}, func() pull.Input { return pull.Input{Kind: pull.Begun, Since: r.hydration.After} })
 }
 
@@ -101,9 +92,7 @@ func (r *replica) hydrate(p *puller, cut block.LSN) {
 		p.stop(err)
 		return
 	}
-	o := &own{kind: ownEnd}
-	o.says(r.hydration.Done(cut))
-	p.save(op{r: r, own: o}, func() pull.Input {
+	p.save(op{r: r, own: &own{kind: ownEnd, mark: r.hydration.Mark(cut)}}, func() pull.Input {
 		if r.hydration.On {
 			return pull.Input{Kind: pull.Stop, Err: block.Errorf(block.Unavailable, "what was copied does not count")}
 		}
@@ -202,10 +191,7 @@ func (w *World) donor() *node {
 			}
 		}
 	}
-	if len(donors) == 0 {
-		return nil
-	}
-	return pick(w.rng, donors...)
+	return anyOf(w.rng, donors)
 }
 
 // hydrated is a node whose log has copies of leaves that no checkpoint has yet; nil
@@ -220,10 +206,7 @@ func (w *World) hydrated() *node {
 			}
 		}
 	}
-	if len(nodes) == 0 {
-		return nil
-	}
-	return pick(w.rng, nodes...)
+	return anyOf(w.rng, nodes)
 }
 
 // restore makes the index of a checkpoint.

@@ -46,10 +46,7 @@ func (w *World) decayed() *replica {
 			}
 		}
 	}
-	if len(all) == 0 {
-		return nil
-	}
-	return pick(w.rng, all...)
+	return anyOf(w.rng, all)
 }
 
 // rot damages the newest version of a block, if it is l or l is 0, and gives it. It

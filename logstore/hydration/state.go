@@ -101,18 +101,15 @@ func (s *State) Start(floor block.LSN) Mark {
 	s.starting = true
 	switch {
 	case s.On && !s.Spoiled:
-		return s.mark(s.After)
+		return s.Mark(s.After)
 	case s.On:
 		floor = s.After
 	}
 	return Mark{LSN: floor, Round: s.Round + 1}
 }
 
-// mark says how far this round is.
-func (s *State) mark(l block.LSN) Mark { return Mark{LSN: l, Copies: s.Copies, Round: s.Round} }
-
-// Done is what the record of an End says.
-func (s *State) Done(cut block.LSN) Mark { return s.mark(cut) }
+// Mark says how far this round is: what the record of an End says of its cut.
+func (s *State) Mark(l block.LSN) Mark { return Mark{LSN: l, Copies: s.Copies, Round: s.Round} }
 
 // at tells whether this is as far as a mark says. A round has a number because
 // there may be as many copies of another one, whose end and all of this one's

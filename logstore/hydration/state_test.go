@@ -94,7 +94,7 @@ func TestR21ReadsWaitForTheHighestCut(t *testing.T) {
 	s.Copy(x, run(3, 0, 4, 30, 30))
 	wantKind(t, s.MayEnd(5, 4), block.Invalid)
 	wantKind(t, s.MayEnd(5, 20), 0)
-	s.End(x, s.Done(20))
+	s.End(x, s.Mark(20))
 	x.wants(t, "leaf 3 up to 30", "jump 20")
 	if s.On || s.First != 20 || s.Solid != 30 || s.Lowest(20) != 30 || s.Lowest(31) != 31 {
 		t.Fatalf("%+v", s)
@@ -206,7 +206,7 @@ func TestR22BeginsAnewAfterALoss(t *testing.T) {
 	x.wants(t, "raise 5", "leaf 0 up to 30", "forget")
 	s.Begin(x, s.Start(x.floor))
 	s.Copy(x, run(0, 0, 4, 20, 20))
-	s.End(x, s.Done(20))
+	s.End(x, s.Mark(20))
 	x.wants(t, "forget", "leaf 0 up to 20", "jump 20")
 	if s.Solid != 30 { // whatever came before may still be there
 		t.Fatalf("%+v", s)
@@ -230,7 +230,7 @@ func TestR21RoundsAreToldApart(t *testing.T) {
 	s.Spoil(x) // something is lost, and all begins anew
 	s.Begin(x, s.Start(x.floor))
 	s.Copy(x, run(0, 0, 4, 40, 40))
-	end := s.Done(40)
+	end := s.Mark(40)
 	s.End(x, end)
 	if s.On || x.floor != 40 || end.Round == kept.Round || end.Copies != kept.Copies {
 		t.Fatalf("%+v after %+v", s, end)

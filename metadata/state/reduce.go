@@ -57,11 +57,8 @@ func (s *State) beginReduce(c *pb.BeginReduce) Result {
 	if v, g, ok := s.placed(c.GetGroup()); ok && s.lacks(g, zone) && (g.reduced() || len(g.sets[0]) > len(g.sets[1])) {
 		return Result{PG: s.viewGroup(v, g)}
 	}
-	v, g, err := s.groupToChange(c.GetGroup())
+	v, g, err := s.groupToBegin(c.GetGroup())
 	if err != nil {
-		return refused(err)
-	}
-	if err := v.mayChange(g); err != nil {
 		return refused(err)
 	}
 	if g.reduced() {
@@ -75,6 +72,15 @@ func (s *State) beginReduce(c *pb.BeginReduce) Result {
 	g.sets = [][]uint8{everyone(len(g.segments)), rest}
 	v.step(g)
 	return Result{PG: s.viewGroup(v, g)}
+}
+
+// groupToBegin is groupToChange for a change that begins. Error kinds: those, Held.
+func (s *State) groupToBegin(c *pb.GroupChange) (*volume, *group, error) {
+	v, g, err := s.groupToChange(c)
+	if err == nil {
+		err = v.mayChange(g)
+	}
+	return v, g, err
 }
 
 // everyone are the indexes of n segments.
@@ -117,11 +123,8 @@ func (s *State) beginRestore(c *pb.BeginRestore) Result {
 	if v, g, ok := s.placed(c.GetGroup()); ok && (g.smaller() == nil || g.joint() && len(g.sets[0]) < len(g.sets[1])) {
 		return Result{PG: s.viewGroup(v, g)}
 	}
-	v, g, err := s.groupToChange(c.GetGroup())
+	v, g, err := s.groupToBegin(c.GetGroup())
 	if err != nil {
-		return refused(err)
-	}
-	if err := v.mayChange(g); err != nil {
 		return refused(err)
 	}
 	g.sets = [][]uint8{g.sets[0], everyone(len(g.segments))}

@@ -28,7 +28,8 @@
 // LeafWindow leaves of one peer are asked for and not on disk; the chain goes
 // on (Hydrate) only when each leaf that was named is on disk, and from no
 // higher LSN than the lowest cut at which one of them was read or the list
-// was made; or from the floor, when nobody has settled more than that.
+// was made; or from the floor, when nobody has settled more than
+// that, or a leaf cannot be had.
 //
 // Goroutines: none; the caller serialises.
 package pull

@@ -7,8 +7,11 @@ import (
 
 // listDonor is who is asked which leaves have changed: who has settled most.
 // What it has settled must be beyond this segment's floor, or a hydration that
-// has begun could not end.
+// has begun could not end. Nobody is when leaves are renounced.
 func (m *Machine) listDonor() Peer {
+	if m.renounced {
+		return -1
+	}
 	return m.best(m.newer, func(a, b *donor) bool { return a.Readable > b.Readable })
 }
 
@@ -44,20 +47,27 @@ func (m *Machine) highest() bool {
 // recordsSince tells whether all records since the floor are with a peer, or here.
 func (m *Machine) recordsSince() bool { return m.backed() || m.highest() }
 
+// floorIsCut tells whether the chain can go on from the floor: all blocks are as of
+// that, or newer, and the records since are to be had.
+func (m *Machine) floorIsCut() bool { return m.since == m.floor && m.recordsSince() }
+
+// startListing has the log take leaves, or take them anew, and then asks which.
+func (m *Machine) startListing() {
+	m.phase, m.asked, m.from = Listing, true, -1
+	m.ask(Effect{Kind: BeginHydration})
+}
+
 // list asks for the next part of the list.
 func (m *Machine) list() {
 	if m.asked {
 		return
 	}
 	if m.from < 0 || !m.usable(m.from) || m.next == 0 {
-		if m.from = m.listDonor(); m.renounced {
-			m.from = -1
-		}
+		m.from = m.listDonor()
 		m.next, m.todo, m.total, m.cut = 0, nil, 0, unknown // one list is one peer's
 	}
 	switch {
-	case m.from < 0 && m.since == m.floor && m.recordsSince():
-		// All blocks are as of the floor, or newer: that is a cut, too.
+	case m.from < 0 && m.floorIsCut():
 		m.phase, m.cut = Ending, m.floor
 		m.ask(Effect{Kind: Hydrate, Cut: m.cut})
 		return
@@ -127,7 +137,7 @@ func (m *Machine) copy() {
 	}
 	switch {
 	case m.flying > 0:
-	case m.since == m.floor && m.recordsSince():
+	case m.floorIsCut():
 		m.renounce()
 	default:
 		m.fail(block.Unavailable, "no peer is left that has the leaves, %d of %d are to come", len(m.todo), m.total)
@@ -139,8 +149,7 @@ func (m *Machine) copy() {
 // more makes a leaf of which a part has come count as none.
 func (m *Machine) renounce() {
 	m.renounced = true
-	m.phase, m.asked, m.from = Listing, true, -1
-	m.ask(Effect{Kind: BeginHydration})
+	m.startListing()
 }
 
 // taken notes that a leaf is on disk.

@@ -124,6 +124,5 @@ func (m *Machine) leaves() {
 		return
 	}
 	m.rounds++
-	m.phase, m.asked, m.from = Listing, true, -1
-	m.ask(Effect{Kind: BeginHydration})
+	m.startListing()
 }
