@@ -14,7 +14,8 @@ import (
 //
 //	first walk (outline)   which segments there are, up to where each is settled
 //	                       (its last STATUS), what was annulled (EPOCH_OPENs),
-//	                       which files were freed (FREEs)
+//	                       which files were freed (FREEs); once more where it went
+//	                       past the end of a file that a later SEAL tells
 //	second walk (refill)    up to that floor, for each block the record of the
 //	                       highest LSN that was not annulled; above it, all
 //	                       records, whatever their order
@@ -60,14 +61,14 @@ func (s *Store) rebuilt(hot, cold []logPart, r *replay) (done, holes bool, err e
 	if len(cold) == 0 && chained(hot, 0) {
 		return false, false, nil // nothing is gone
 	}
-	b := &rebuild{store: s, freed: newFreed(), dropped: map[segIndex]bool{}, segs: map[segIndex]*remade{}}
-	if err := b.walk(hot, cold, func(cold bool) visitor { return outline{b, cold} }); err != nil {
+	b, err := s.outlined(hot, cold)
+	if err != nil {
 		return false, false, err
 	}
 	if len(b.freed.files) == 0 {
 		return false, b.holes, nil // moved, perhaps, but nothing was freed
 	}
-	b.outlined(hot, cold)
+	b.judge(hot, cold)
 	if !b.damaged {
 		if err := b.walk(hot, cold, func(bool) visitor { return refill{b} }); err != nil {
 			return false, false, err
@@ -86,6 +87,33 @@ func (s *Store) rebuilt(hot, cold []logPart, r *replay) (done, holes bool, err e
 	b.hand(r)
 	s.cfg.Logger.Warn("index made from the log, without a checkpoint", "dir", s.dir, "segments", len(r.segs), "files", len(hot)+len(cold))
 	return true, false, nil
+}
+
+// outlined makes the first walk. Behind the end of a file may stand a batch that
+// was torn: refused, and never taken back. If the file that followed was freed, a
+// SEAL in a later one tells the end; by then the walk has taken for a part of the
+// log what is none: configurations, DROPs, even FREEs. Then it begins anew.
+func (s *Store) outlined(hot, cold []logPart) (*rebuild, error) {
+	ends := map[fileSeq]pageNo{}
+	for {
+		b := &rebuild{store: s, freed: newFreed(), dropped: map[segIndex]bool{}, segs: map[segIndex]*remade{}}
+		maps.Copy(b.freed.ends, ends)
+		if err := b.walk(hot, cold, func(cold bool) visitor { return outline{b, cold} }); err != nil {
+			return nil, err
+		}
+		if len(b.freed.ends) == len(ends) || !b.overran(hot, cold) {
+			return b, nil
+		}
+		ends = b.freed.ends
+	}
+}
+
+// overran tells whether a walk went past where a file ended.
+func (b *rebuild) overran(hot, cold []logPart) bool {
+	return slices.ContainsFunc(append(slices.Clip(hot), cold...), func(p logPart) bool {
+		end, ok := b.freed.ends[p.seq]
+		return ok && p.file != nil && pageNo(p.file.end.Load()) > end
+	})
 }
 
 // walk visits the hot log, then the cold one.
@@ -109,8 +137,8 @@ func (b *rebuild) lost(d Damage) {
 	}
 }
 
-// outlined ends the first walk.
-func (b *rebuild) outlined(hot, cold []logPart) {
+// judge ends the first walk.
+func (b *rebuild) judge(hot, cold []logPart) {
 	if b.coldEnd.batch < b.freed.cold {
 		b.lost(coldLost(b.coldEnd.seq))
 	}

@@ -2,8 +2,11 @@ package logstore
 
 import (
 	"fmt"
+	"syscall"
 	"testing"
 
+	"github.com/sextantdisk/sextant/internal/block"
+	"github.com/sextantdisk/sextant/internal/vfs/faultfs"
 	"github.com/sextantdisk/sextant/internal/vfs/vfstest"
 )
 
@@ -149,5 +152,53 @@ func TestLateRecordsAreNotLogged(t *testing.T) {
 	put(t, g, write(lsn(1, 2), lsn(1, 1), 2, 1), write(lsn(1, 4), lsn(1, 3), 4, 1))
 	if g.SCL() != lsn(1, 4) {
 		t.Fatalf("complete up to %v", g.SCL())
+	}
+}
+
+// What stands behind the end of a file was refused: a segment whose creation
+// failed half-written is not made by a store that is made anew from its log,
+// though the file that followed is gone, and only a later one says where the end
+// was.
+func TestRebuildKnowsWhereFilesEnd(t *testing.T) {
+	disk := newDisk()
+	fs := faultfs.Wrap(disk)
+	s := open(t, fs, cleaning())
+	g := create(t, s, 1)
+	chainOf(t, g, 3)
+	torn := s.head.file.header.seq
+	fs.Add(faultfs.Rule{Ops: faultfs.Write, Times: 1, Err: syscall.EIO, Short: int(pageSize)})
+	_, err := s.CreateSegment(segID(2), 1, []byte("refused"))
+	wantKind(t, err, block.Unavailable)
+	must(t, s.Close())
+
+	s = open(t, disk, cleaning())
+	g = segment(t, s, 1)
+	next := s.head.file
+	if next.header.seq == torn || next.header.prevSeq != torn {
+		t.Fatalf("the log goes on in %s behind a torn end", next.name)
+	}
+	for s.head.file == next { // it is full, dead, and freed
+		prev := g.SCL()
+		put(t, g, write(prev+1, prev, 100, 8))
+	}
+	prev := g.SCL()
+	put(t, g, write(prev+1, prev, 100, 8))
+	must(t, g.SetFloor(g.SCL()))
+	must(t, s.ckpt.now())
+	s.cleaner.step(nil)
+	s.cleaner.step(nil)
+	must(t, s.Close())
+	if _, err := disk.Stat("/store/" + next.name); err == nil || s.files.Load().find(torn) == nil {
+		t.Fatal("the file behind the torn end is not gone, or all are: the test proves nothing")
+	}
+	withoutCheckpoints(t, disk)
+	s = open(t, disk, cleaning())
+	if d := s.Damage(); len(d) > 0 || len(s.Segments()) != 1 {
+		t.Fatalf("%d segments, damage %v", len(s.Segments()), d)
+	}
+	for n := block.Seq(1); n <= 3; n++ {
+		if got := owner(t, segment(t, s, 1), segment(t, s, 1).SCL(), block.Index(n)); got != lsn(1, n) {
+			t.Fatalf("block %d is of %v", n, got)
+		}
 	}
 }

@@ -66,8 +66,8 @@ func TestS1ScrubFindsAndPeersMend(t *testing.T) {
 		t.Fatalf("report %+v", r)
 	}
 	d.reg.set(func() { d.reg.peers = append(d.reg.peers, right) })
-	d.pass("it is mended", healEvery, func() bool { return d.Report().Unmended == 0 })
-	if r := d.Report(); r.Mended != 1 || r.Damages != 1 || len(r.Segments) != 0 {
+	d.pass("it is mended", healEvery, func() bool { return d.Report().Mended == 1 }) // told after it is done
+	if r := d.Report(); r.Unmended != 0 || r.Damages != 1 || len(r.Segments) != 0 {
 		t.Errorf("report %+v", r)
 	}
 	c.send(read(1, lsn(1, 3), 5, 2))
