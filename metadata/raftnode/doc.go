@@ -10,7 +10,7 @@
 //   - What changes agreed state goes through Raft's Apply, with what the
 //     proposer saw quoted in the command; a decision is never taken on a
 //     leader's local read alone (R4, trap T28). Reads that others act upon
-//     are preceded by a check that this member still leads.
+//     are preceded by a check that this member still leads (following).
 //   - A member serves as leader only after a barrier of its own term, and
 //     its memory begins empty with each term of leading.
 //   - A member that meets a log entry it cannot apply stops.
@@ -20,7 +20,8 @@
 // that accepts and one for each handshake on the Raft port; gRPC's; one that
 // follows leadership, one for each term of leading that prepares it; one
 // that tells the leader this member's addresses; one for each proposal whose
-// caller may give up first.
+// caller may give up first; while somebody asks whether this member leads, one
+// that shares the answers out and one for each voter.
 //
 // Locks, none held over I/O: fsm.mu before soft.mu.
 package raftnode

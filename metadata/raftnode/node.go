@@ -32,6 +32,7 @@ type Node struct {
 	store     *raftboltdb.BoltStore
 	grpc      *grpc.Server
 	verifier  verifier
+	following *following
 	lead      lead
 	calls     calls
 	again     bool // the folder was a member's before this start
@@ -62,6 +63,7 @@ func Start(ctx context.Context, cfg Config) (*Node, error) {
 	}
 	n.background, n.cancel = context.WithCancel(context.WithoutCancel(ctx))
 	n.fsm = newFSM(cfg.Clock, n.fail)
+	n.following = newFollowing(n.heartbeat, n.wg.Go)
 	if err := n.start(ctx); err != nil {
 		n.Close()
 		return nil, err

@@ -162,9 +162,6 @@ type round struct {
 // is in the state then: acknowledgement follows application, and a term of
 // leading begins with a barrier. The check must have been made in the very
 // Raft term of that barrier, not in a later one that we do not know of yet.
-// hashicorp/raft counts a heartbeat's answer for all checks that wait when it
-// comes, also for those that began while it was on its way: so that moment may lie
-// before the call by as long as one answer takes.
 func (n *Node) verify(ctx context.Context) (term, error) {
 	t, agreed := n.lead.serving(), n.lead.agreedTerm()
 	if t == 0 || agreed == 0 {
@@ -204,7 +201,22 @@ func (n *Node) runRounds() {
 		if r == nil {
 			return
 		}
-		r.err = n.wait(n.background, func() raft.Future { return n.raft.VerifyLeader() })
+		r.err = n.followed()
 		close(r.done)
 	}
+}
+
+// followed asks the voters whether this member leads; they have an election
+// timeout to answer, after which Raft, too, does not believe it any more.
+func (n *Node) followed() error {
+	term := n.lead.agreedTerm()
+	if term == 0 {
+		return n.redirect("does not lead")
+	}
+	ctx, cancel := context.WithTimeout(n.background, n.cfg.Timing.Election)
+	defer cancel()
+	if err := n.following.majority(ctx, n.servers(), n.cfg.ID, term); err != nil {
+		return n.redirect("may not lead: " + err.Error())
+	}
+	return nil
 }
