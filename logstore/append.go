@@ -328,6 +328,7 @@ func (s *Store) apply() {
 	}
 	at := h.next + pageNo(b.headerPages())
 	h.file.end.Store(uint32(h.next + b.pages())) // before an SCL shows the batch to scans
+	now := s.cfg.Clock.Now()
 	for i := 0; i < len(b.items); {
 		g := b.items[i].seg
 		if g == nil {
@@ -338,7 +339,9 @@ func (s *Store) apply() {
 		for i < len(b.items) && b.items[i].seg == g {
 			it := &b.items[i]
 			h.file.note(&it.d)
-			g.applyLocked(&it.d, it.sums, dataAt(h.file.header.seq, at), it.ownConfig())
+			l := dataAt(h.file.header.seq, at)
+			g.applyLocked(&it.d, it.sums, l, it.ownConfig())
+			s.warmer.appended(g, &it.d, l, now)
 			at += pageNo(it.d.payload())
 			i++
 		}

@@ -81,9 +81,10 @@
 //     damaged. Damaged means: the log lost a part, and nothing behind that
 //     part proves that no higher record or promise was in it.
 //
-// Goroutines: five for each store, from Open to Close: keeper writes a SYNCMARK
+// Goroutines: six for each store, from Open to Close: keeper writes a SYNCMARK
 // when the log falls idle, filler zero-writes ahead, checkpointer writes
-// checkpoints, sealer footers, cleaner owns the cold head and gives space back.
+// checkpoints, sealer footers, cleaner owns the cold head and gives space back,
+// warmer has memory take in what was appended where reads come.
 // The cleaner has its reads done by up to three more, which end with the file
 // that it empties. Close has one that joins all others, which is left behind if
 // the disk hangs for longer than DeadFlush, until it answers. Appends run on the goroutines that wait for them, reads and

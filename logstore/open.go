@@ -60,6 +60,7 @@ func newStore(fsys vfs.FS, dir string, disk block.DiskID, cfg Config, lock inter
 	s.cleaner.cold.batch = newBatch()
 	s.cleaner.cold.batch.reset()
 	s.sealer = sealer{store: s, wake: newBell()}
+	s.warmer = warmer{store: s, wake: newBell()}
 	s.ckpt = checkpointer{store: s, wake: newBell(), urgent: newBell(), onDurable: s.cleaner.wake.ring}
 	s.mu.segments = make(map[block.SegmentID]*Segment)
 	s.mu.byIndex = make(map[segIndex]*Segment)
@@ -370,7 +371,7 @@ func (s *Store) start() {
 	}
 	tasks := []func(<-chan struct{}){s.keeper.run}
 	if !s.cfg.byHand {
-		tasks = append(tasks, s.filler.run, s.cleaner.run, s.ckpt.run, s.sealer.run)
+		tasks = append(tasks, s.filler.run, s.cleaner.run, s.ckpt.run, s.sealer.run, s.warmer.run)
 	}
 	for _, run := range tasks {
 		s.tasks.Add(1)

@@ -37,6 +37,7 @@ type Store struct {
 	cleaner cleaner
 	ckpt    checkpointer
 	sealer  sealer
+	warmer  warmer
 	stop    chan struct{}
 	tasks   sync.WaitGroup
 	stats   counters

@@ -5,6 +5,7 @@ import (
 	"os"
 	"path/filepath"
 	"testing"
+	"time"
 
 	"golang.org/x/sys/unix"
 
@@ -36,6 +37,14 @@ func TestCachedTellsWhatMemoryHas(t *testing.T) {
 	for range 3 {
 		if f.Cached(8192, 4096) != inMemory {
 			t.Errorf("what has left memory is said to be there")
+		}
+	}
+	f.WillNeed(4096, 12<<10)
+	tick := time.NewTicker(time.Millisecond)
+	defer tick.Stop()
+	for n := 0; known && !f.Cached(4096, 12<<10); n++ {
+		if <-tick.C; n == 10_000 {
+			t.Fatal("what will be needed does not come into memory")
 		}
 	}
 }

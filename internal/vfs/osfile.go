@@ -93,6 +93,13 @@ func (f *osFile) Cached(off Offset, n int) bool {
 	return err == nil && stat.Cache >= uint64(pages)
 }
 
+// WillNeed begins to read into the page cache (posix_fadvise(2)).
+func (f *osFile) WillNeed(off Offset, n int) {
+	if !f.direct {
+		_ = unix.Fadvise(f.fd, int64(off), int64(n), unix.FADV_WILLNEED) // advice
+	}
+}
+
 func (f *osFile) WritevAt(bufs [][]byte, off Offset) error {
 	return writeAll(bufs, off, func(bufs [][]byte, off Offset) (int, error) {
 		n, err := unix.Pwritev(f.fd, bufs, int64(off))

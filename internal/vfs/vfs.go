@@ -77,6 +77,10 @@ type File interface {
 	// Cached tells whether memory has all n bytes from off on, as far as
 	// that can be known without any reading.
 	Cached(off Offset, n int) bool
+	// WillNeed advises that n bytes from off on will be read soon, so that
+	// memory has them by then. It does not wait for the disk, and may do
+	// nothing.
+	WillNeed(off Offset, n int)
 	// WritevAt writes all of bufs one after the other from off, growing the
 	// file if need be. Nothing of it is durable before Sync; after a crash
 	// each sector of 512 bytes may be old or new. On an error any part of

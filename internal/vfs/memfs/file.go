@@ -91,6 +91,9 @@ func (f *file) ReadCached(p []byte, off vfs.Offset) int {
 // Cached: see ReadCached.
 func (f *file) Cached(vfs.Offset, int) bool { return !f.Direct() }
 
+// WillNeed: see ReadCached.
+func (f *file) WillNeed(vfs.Offset, int) {}
+
 func (f *file) WritevAt(bufs [][]byte, off vfs.Offset) error {
 	f.fs.mu.Lock()
 	defer f.fs.mu.Unlock()
