@@ -3,6 +3,7 @@ package raftnode
 import (
 	"context"
 	"sync"
+	"time"
 
 	"github.com/hashicorp/raft"
 
@@ -49,8 +50,9 @@ func newFollowing(ask func(raft.Server, uint64) error, start func(func())) *foll
 	return f
 }
 
-// majority asks the voters among servers. Error kind: Unavailable: no majority
-// follows, or has said so when ctx ends.
+// majority asks the voters among servers, in a term in which self led when its
+// caller looked, and must still when it returns: the caller makes sure. One at a
+// time. Error kind: Unavailable: no majority follows, or has said so when ctx ends.
 func (f *following) majority(ctx context.Context, servers []raft.Server, self metadata.MemberID, term uint64) error {
 	f.mu.Lock()
 	defer f.mu.Unlock()
@@ -132,8 +134,21 @@ func (f *following) pursue(v *voter) {
 }
 
 // heartbeat tells a voter that this member leads in a term, as Raft itself
-// does between entries.
+// does between entries. A connection that has ended since it was used last is no
+// answer: then once more, unless it took long.
 func (n *Node) heartbeat(to raft.Server, term uint64) error {
+	start := time.Now()
+	err := n.beat(to, term)
+	if block.KindOf(err) == block.Unavailable && time.Since(start) < n.cfg.Timing.Election/2 {
+		err = n.beat(to, term)
+	}
+	return err
+}
+
+func (n *Node) beat(to raft.Server, term uint64) error {
+	if n.background.Err() != nil {
+		return block.Errorf(block.Closed, "this member stops")
+	}
 	req := &raft.AppendEntriesRequest{
 		RPCHeader: raft.RPCHeader{
 			ProtocolVersion: raft.ProtocolVersionMax, ID: []byte(n.cfg.ID),
