@@ -240,6 +240,15 @@ func (f *logFile) segments() (segs []segIndex) {
 	return segs
 }
 
+// forget takes back what a walk has found in f.
+func (f *logFile) forget() {
+	f.end.Store(headerCopies)
+	f.mu.Lock()
+	defer f.mu.Unlock()
+	clear(f.mu.spans)
+	f.mu.gaps = nil
+}
+
 func (f *logFile) addGap(g gap) {
 	f.mu.Lock()
 	defer f.mu.Unlock()

@@ -138,6 +138,8 @@ func (s *Store) replay(parts []logPart, names []string, r *replay) error {
 		}
 	}
 	w := s.walker(hot, from.hot, r)
+	w.ends = r.freed.ends // known if a rebuild was tried
+
 	if base != nil && !base.holes { // else a file that is gone is a hole in what is replayed
 		w.freed = r.freed.files
 	}
@@ -145,6 +147,7 @@ func (s *Store) replay(parts []logPart, names []string, r *replay) error {
 		return err
 	}
 	c := s.walker(cold, from.cold, coldReplay{r})
+	c.ends = r.freed.ends
 	if base == nil || !base.holes {
 		c.freed = r.freed.files
 	}

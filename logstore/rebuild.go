@@ -66,6 +66,7 @@ func (s *Store) rebuilt(hot, cold []logPart, r *replay) (done, holes bool, err e
 		return false, false, err
 	}
 	if len(b.freed.files) == 0 {
+		b.leave(append(slices.Clip(hot), cold...), r)
 		return false, b.holes, nil // moved, perhaps, but nothing was freed
 	}
 	b.judge(hot, cold)
@@ -76,6 +77,7 @@ func (s *Store) rebuilt(hot, cold []logPart, r *replay) (done, holes bool, err e
 		b.filled()
 	}
 	if b.damaged {
+		b.leave(append(slices.Clip(hot), cold...), r)
 		s.cfg.Logger.Error("the index cannot be made from a damaged log; what follows the damage waits for peers", "dir", s.dir, "damage", b.damage.String())
 		return false, true, nil
 	}
@@ -187,6 +189,17 @@ func (m *remade) settleOpens() {
 	}
 	slices.Reverse(kept)
 	m.opens = kept
+}
+
+// leave gives up in favour of a replay, which begins with nothing but where files
+// ended.
+func (b *rebuild) leave(parts []logPart, r *replay) {
+	for _, p := range parts {
+		if p.file != nil {
+			p.file.forget()
+		}
+	}
+	r.freed.ends = b.freed.ends
 }
 
 // hand gives what was made to a replay, which settles it.

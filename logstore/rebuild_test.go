@@ -155,17 +155,17 @@ func TestLateRecordsAreNotLogged(t *testing.T) {
 	}
 }
 
-// What stands behind the end of a file was refused: a segment whose creation
-// failed half-written is not made by a store that is made anew from its log,
-// though the file that followed is gone, and only a later one says where the end
-// was.
-func TestRebuildKnowsWhereFilesEnd(t *testing.T) {
-	disk := newDisk()
+// tornEnd is a disk whose first log file ends before a segment whose creation
+// failed half-written; the file that followed it is gone, and only a later one says
+// where the end was. Its checkpoints are lost.
+func tornEnd(t *testing.T) (disk vfstest.Disk, torn fileSeq, last string) {
+	t.Helper()
+	disk = newDisk()
 	fs := faultfs.Wrap(disk)
 	s := open(t, fs, cleaning())
 	g := create(t, s, 1)
 	chainOf(t, g, 3)
-	torn := s.head.file.header.seq
+	torn = s.head.file.header.seq
 	fs.Add(faultfs.Rule{Ops: faultfs.Write, Times: 1, Err: syscall.EIO, Short: int(pageSize)})
 	_, err := s.CreateSegment(segID(2), 1, []byte("refused"))
 	wantKind(t, err, block.Unavailable)
@@ -192,13 +192,41 @@ func TestRebuildKnowsWhereFilesEnd(t *testing.T) {
 		t.Fatal("the file behind the torn end is not gone, or all are: the test proves nothing")
 	}
 	withoutCheckpoints(t, disk)
-	s = open(t, disk, cleaning())
+	return disk, torn, s.head.file.name
+}
+
+// What stands behind the end of a file was refused: it is no part of a store that
+// is made anew from its log.
+func TestRebuildKnowsWhereFilesEnd(t *testing.T) {
+	disk, torn, _ := tornEnd(t)
+	s := open(t, disk, cleaning())
 	if d := s.Damage(); len(d) > 0 || len(s.Segments()) != 1 {
 		t.Fatalf("%d segments, damage %v", len(s.Segments()), d)
+	}
+	if _, speaks := s.files.Load().find(torn).span(segment(t, s, 1).idx + 1); speaks {
+		t.Fatal("a file is said to speak of the segment that was refused: its number will be had again")
 	}
 	for n := block.Seq(1); n <= 3; n++ {
 		if got := owner(t, segment(t, s, 1), segment(t, s, 1).SCL(), block.Index(n)); got != lsn(1, n) {
 			t.Fatalf("block %d is of %v", n, got)
 		}
+	}
+}
+
+// Nor is it where damage elsewhere has the log replayed as it is.
+func TestReplayOfADamagedLogKnowsWhereFilesEnd(t *testing.T) {
+	disk, torn, last := tornEnd(t)
+	rot(t, disk, last, headerCopies*pageSize+100)
+	s := open(t, disk, cleaning())
+	if len(s.Damage()) == 0 {
+		t.Fatal("the damage is not told: the test proves nothing")
+	}
+	for _, d := range s.Damage() {
+		if d.File == logName(torn) {
+			t.Errorf("what was refused is called damaged: %v", d)
+		}
+	}
+	if f := s.files.Load().find(torn); f == nil || len(f.mu.gaps) > 0 {
+		t.Error("the file with the torn end has gaps, or is gone")
 	}
 }
