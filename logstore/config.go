@@ -63,8 +63,8 @@ type Config struct {
 	fromLog bool
 	// forgetful is for tests: empty files go at once, whatever room there is.
 	forgetful bool
-	// byHand is for tests: filler, cleaner, checkpointer and sealer do nothing
-	// by themselves, and nothing waits for them.
+	// byHand is for tests: filler, cleaner, checkpointer, sealer and warmer do
+	// nothing by themselves, and nothing waits for them.
 	byHand bool
 	// footerFrom is from how many pages on a file gets a footer; 0: footerFrom.
 	// It is for tests, whose files are small.

@@ -30,7 +30,6 @@ func (g *Segment) ReadAt(at block.LSN, first block.Index, n block.Count, dst *Re
 // by any goroutine, to read the rest.
 func (g *Segment) TryReadAt(at block.LSN, first block.Index, n block.Count, dst *ReadResult) (done bool, err error) {
 	dst.reset(g, first)
-	g.lastRead.note(g.store.cfg.Clock.Now())
 	if len(dst.Buf) < int(n)*block.Size {
 		return false, block.Errorf(block.Invalid, "buffer of %d bytes is too small for %d blocks", len(dst.Buf), n)
 	}

@@ -25,7 +25,7 @@ type Segment struct {
 	// inFlight is the lowest LSN in the batch that is being written, or
 	// noneInFlight.
 	inFlight atomic.Uint64
-	lastRead readTime // by a gateway; see warmer
+	lastRead readTime // by somebody who comes back; see warmer
 
 	// stale tells that a STATUS would tell something new, and that the
 	// segment is in store.stale. The leader owns it.

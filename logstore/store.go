@@ -17,7 +17,7 @@ import (
 // from any goroutine.
 //
 // Locks, in the order in which they are taken: Store.mu, Segment.mu,
-// logFile.mu; filer.mu alone. No I/O is done under any of them.
+// logFile.mu or warmer.mu; filer.mu alone. No I/O is done under any of them.
 type Store struct {
 	fs        vfs.FS
 	dir       string

@@ -1,6 +1,7 @@
 package logstore
 
 import (
+	"slices"
 	"sync"
 	"sync/atomic"
 	"time"
@@ -24,14 +25,13 @@ const (
 )
 
 // warmer has the page cache take in what was just appended to segments that are
-// read here. Appends go past it (O_DIRECT), and what was written last is what is
-// read next: file systems read their own journals and inodes back. Of the six
-// copies of a group a gateway reads from one or two, so it is a sixth of what is
-// written, and it comes in long reads. It is advice to the kernel, which drops it
-// when memory is short; nothing depends on it (ADR 37).
+// read here (KeepWarm). Appends go past it (O_DIRECT), and what was written last
+// is what is read next: file systems read their own journals and inodes back. Of
+// the six copies of a group one is a gateway's home, so it is a sixth of the short
+// writes, and it comes in long reads. It is advice to the kernel, which drops it when
+// memory is short; nothing depends on it (ADR 37).
 //
-// It is a goroutine that is born in Open and dies in Close. The leader costs it
-// a look at a clock for each record.
+// It is a goroutine that is born in Open and dies in Close.
 type warmer struct {
 	store *Store
 	wake  bell
@@ -39,7 +39,11 @@ type warmer struct {
 		sync.Mutex
 		ranges []warmRange
 	}
+	spare []warmRange // of the goroutine: takes turns with mu.ranges
 }
+
+// KeepWarm tells that g is read, by somebody who will read from this copy again.
+func (g *Segment) KeepWarm() { g.lastRead.note(g.store.cfg.Clock.Now()) }
 
 // warmRange is [from, to) of a log file.
 type warmRange struct {
@@ -77,7 +81,7 @@ func (w *warmer) appended(g *Segment, d *descriptor, l location, now time.Time) 
 		}
 	}
 	if len(w.mu.ranges) == warmMost {
-		w.mu.ranges = append(w.mu.ranges[:0], w.mu.ranges[warmMost/2:]...)
+		w.mu.ranges = slices.Delete(w.mu.ranges, 0, warmMost/2)
 	}
 	w.mu.ranges = append(w.mu.ranges, warmRange{f, from, to})
 	w.wake.ring()
@@ -95,7 +99,7 @@ func (w *warmer) run(stop <-chan struct{}) {
 func (w *warmer) warm() {
 	w.mu.Lock()
 	ranges := w.mu.ranges
-	w.mu.ranges = nil
+	w.mu.ranges = w.spare[:0]
 	w.mu.Unlock()
 	for _, r := range ranges {
 		if !r.file.pin() {
@@ -104,4 +108,6 @@ func (w *warmer) warm() {
 		r.file.reader.WillNeed(r.from.at(), int((r.to - r.from).bytes()))
 		_ = r.file.unpin() // the last one closes a file that was only read
 	}
+	clear(ranges)
+	w.spare = ranges
 }

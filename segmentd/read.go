@@ -35,6 +35,9 @@ func (c *conn) handleRead(h wire.Header, meta []byte) error {
 	}
 	o := newReadOp(c, h.Tag, host, m.Count)
 	c.s.counters.Reads.Add(1)
+	if m.Home {
+		host.log.KeepWarm()
+	}
 	done, err := host.log.TryReadAt(m.At, m.Block, m.Count, &o.res)
 	switch {
 	case done || err != nil:

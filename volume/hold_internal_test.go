@@ -224,20 +224,30 @@ func TestR15TheHomeIsAskedUnlessItIsSlow(t *testing.T) {
 		links[i].reads.out.Store(new(boxcar.Writer)) // up; nothing is sent here
 		links[i].reads.ewma.Store(1000 + int64(i))
 	}
-	choose := func() quorum.Member {
+	home := false
+	choose := func() (m quorum.Member) {
 		o := &readOp{g: s.group, roster: s.roster.Load()}
 		for i := range quorum.Member(6) {
 			o.mu.candidates = o.mu.candidates.Add(i)
 		}
-		m, _ := o.chooseLocked()
+		m, home, _ = o.chooseLocked()
 		return m
 	}
 	for i := range 12 { // fewer than roamEvery
 		s.index = block.PGIndex(i)
-		if m := choose(); m != quorum.Member(i%6) {
-			t.Errorf("group %d is read from member %d", i, m)
+		if m := choose(); m != quorum.Member(i%6) || !home {
+			t.Errorf("group %d is read from member %d, its home: %v", i, m, home)
 		}
 	}
+	s.index = 3
+	for i := 1; i <= 6*roamEvery; i++ { // who has its turn is not told that readers come back
+		m, turn := choose(), (i+12)%roamEvery == 0
+		if home == turn || home && m != 3 {
+			t.Errorf("read %d goes to member %d, a turn: %v; told that it is the home: %v", i, m, turn, home)
+		}
+	}
+	s.roam.Store(12)
+	s.index = 11
 	seen := map[quorum.Member]int{}
 	links[2].reads.ewma.Store(int64(time.Hour))
 	for range 6 * roamEvery {

@@ -105,14 +105,14 @@ func (o *readOp) ask(b *batch) {
 	o.mu.Lock()
 	defer o.mu.Unlock()
 	for {
-		m, ok := o.chooseLocked()
+		m, home, ok := o.chooseLocked()
 		if !ok {
 			break
 		}
 		o.mu.tried = o.mu.tried.Add(m)
 		o.mu.waiting++
 		l := o.roster.links[m]
-		if l.reads.submit(o, func(tag wire.Tag) []boxcar.Piece { return o.encode(m, tag) }) {
+		if l.reads.submit(o, func(tag wire.Tag) []boxcar.Piece { return o.encode(m, home, tag) }) {
 			b.link(l)
 			return
 		}
@@ -133,8 +133,9 @@ const roamEvery = 32
 // the one where the read is expected back first, or the group's home if that
 // takes less than twice as long (R15): then one daemon's page cache has what
 // is read often, not each of six a part of it, and its disk sees reads in the
-// order in which clients do them. Groups have different homes.
-func (o *readOp) chooseLocked() (quorum.Member, bool) {
+// order in which clients do them. Groups have different homes. home says that it
+// is this one.
+func (o *readOp) chooseLocked() (m quorum.Member, home, ok bool) {
 	var costs [quorum.MaxMembers]int64
 	var up quorum.Votes
 	least := int64(math.MaxInt64)
@@ -146,25 +147,25 @@ func (o *readOp) chooseLocked() (quorum.Member, bool) {
 		}
 	}
 	n := len(o.roster.links)
-	home := int(o.g.index) % len(o.roster.quorum.Sets[0].Members)
+	at := int(o.g.index) % len(o.roster.quorum.Sets[0].Members)
 	if turn := int(o.g.roam.Add(1)); turn%roamEvery == 0 {
 		if m := quorum.Member(turn / roamEvery % n); up.Has(m) {
-			return m, true
+			return m, false, true
 		}
 	}
 	for i := range n { // from the home on
-		m := quorum.Member((home + i) % n)
+		m := quorum.Member((at + i) % n)
 		if up.Has(m) && costs[m] <= 2*least {
-			return m, true
+			return m, i == 0, true
 		}
 	}
-	return -1, false // nobody is up
+	return -1, false, false // nobody is up
 }
 
-func (o *readOp) encode(m quorum.Member, tag wire.Tag) []boxcar.Piece {
+func (o *readOp) encode(m quorum.Member, home bool, tag wire.Tag) []boxcar.Piece {
 	r := wire.Read{
 		Identity: o.g.identity(o.roster.members[m].ID),
-		At:       o.at, Block: o.block, Count: o.count,
+		At:       o.at, Block: o.block, Count: o.count, Home: home,
 	}
 	typ := wire.TypeRead
 	if o.dst == nil {

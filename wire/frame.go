@@ -24,7 +24,8 @@ const (
 
 	// Version of the protocol.
 	//  1  the first
-	Version = 1
+	//  2  READ and MAP tell whether the reader comes back
+	Version = 2
 
 	// MaxMeta bounds the meta part: MaxRecords descriptors and the sums of
 	// MaxPayload, with room for a message.

@@ -20,12 +20,19 @@ const MaxReadBlocks = block.Count(MaxPayload / block.Size)
 //	64  8  at       the read-point
 //	72  4  block
 //	76  4  blocks
+//	80  1  flags: 1: home
+//	81  3  (zero)
 type Read struct {
 	Identity
 	At    block.LSN
 	Block block.Index
 	Count block.Count
+	// Home: the reader comes back to this copy as long as it is fast, rather
+	// than to another; so it is worth having at hand what will be read.
+	Home bool
 }
+
+const readHome = 1
 
 // Append adds the message as a frame to b. typ is TypeRead or TypeMap.
 func (m *Read) Append(b []byte, typ Type, tag Tag) []byte {
@@ -34,7 +41,12 @@ func (m *Read) Append(b []byte, typ Type, tag Tag) []byte {
 	b = m.Identity.append(b)
 	b = binary.LittleEndian.AppendUint64(b, uint64(m.At))
 	b = binary.LittleEndian.AppendUint32(b, uint32(m.Block))
-	return finish(binary.LittleEndian.AppendUint32(b, uint32(m.Count)), start, 0)
+	b = binary.LittleEndian.AppendUint32(b, uint32(m.Count))
+	flags := uint32(0)
+	if m.Home {
+		flags = readHome
+	}
+	return finish(binary.LittleEndian.AppendUint32(b, flags), start, 0)
 }
 
 // Decode reads the meta part of a READ or MAP frame. Error kind: Invalid.
@@ -44,8 +56,12 @@ func (m *Read) Decode(meta []byte, typ Type) error {
 	m.At = block.LSN(d.u64())
 	m.Block = block.Index(d.u32())
 	m.Count = block.Count(d.u32())
+	flags := d.u32()
+	m.Home = flags&readHome != 0
 	switch {
 	case d.err != nil:
+	case flags&^readHome != 0:
+		d.fail("flags %#x are not known", flags)
 	case m.Count == 0 || uint64(m.Block)+uint64(m.Count) > 1<<32:
 		d.fail("blocks %d+%d are out of range", m.Block, m.Count)
 	case typ == TypeRead && m.Count > MaxReadBlocks:

@@ -114,7 +114,7 @@ func samples() map[Type][]byte {
 		TypeWrite:   with(w.Append(nil, TypeWrite, 1), w.Records[1].Payload),
 		TypeRecords: with(records.Append(nil, TypeRecords, 1), w.Records[1].Payload),
 		TypeMend:    with((&Mend{Identity: id, Block: 4, Count: 1, Sums: sum}).Append(nil, 1), block0),
-		TypeRead:    (&Read{Identity: id, At: 7, Block: 1, Count: 2}).Append(nil, TypeRead, 1),
+		TypeRead:    (&Read{Identity: id, At: 7, Block: 1, Count: 2, Home: true}).Append(nil, TypeRead, 1),
 		TypeMap:     (&Read{Identity: id, At: 7, Block: 1, Count: 1 << 20}).Append(nil, TypeMap, 1),
 		TypeData: with((&Data{Runs: []Run{{1, RunHole}, {1, RunData}}, Sums: sum}).
 			Append(nil, TypeData, 1), block0),
@@ -159,7 +159,7 @@ func TestEveryMessageSurvivesTheWire(t *testing.T) {
 
 func TestPingBytesArePinned(t *testing.T) {
 	p := &Ping{Identity: testIdentity(), Progress: Progress{Floor: 8, Committed: 9, Stamp: 10}}
-	want := "53585477" + "01" + "05" + "0000" + "58000000" + "00000000" + "4d00000000000000" + "00000000" + "a7a32cc5" +
+	want := "53585477" + "02" + "05" + "0000" + "58000000" + "00000000" + "4d00000000000000" + "00000000" + "f78747ba" +
 		"01000000000000000000000000000000" + "02000000000000000000000000000000" + "03000000000000000000000000000000" +
 		"04000000" + "05000000" + "06000000" + "00000000" +
 		"0800000000000000" + "0900000000000000" + "0a00000000000000"

@@ -93,10 +93,14 @@ func (f *osFile) Cached(off Offset, n int) bool {
 	return err == nil && stat.Cache >= uint64(pages)
 }
 
+// adviceStep is what one piece of advice asks for: the kernel takes no more of it
+// than its read-ahead, which is 128 KiB where nobody has set it.
+const adviceStep = 128 << 10
+
 // WillNeed begins to read into the page cache (posix_fadvise(2)).
 func (f *osFile) WillNeed(off Offset, n int) {
-	if !f.direct {
-		_ = unix.Fadvise(f.fd, int64(off), int64(n), unix.FADV_WILLNEED) // advice
+	for at := 0; at < n && !f.direct; at += adviceStep {
+		_ = unix.Fadvise(f.fd, int64(off)+int64(at), int64(min(n-at, adviceStep)), unix.FADV_WILLNEED) // advice
 	}
 }
 

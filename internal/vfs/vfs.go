@@ -78,8 +78,7 @@ type File interface {
 	// that can be known without any reading.
 	Cached(off Offset, n int) bool
 	// WillNeed advises that n bytes from off on will be read soon, so that
-	// memory has them by then. It does not wait for the disk, and may do
-	// nothing.
+	// memory has them by then. It does not wait for them, and may do nothing.
 	WillNeed(off Offset, n int)
 	// WritevAt writes all of bufs one after the other from off, growing the
 	// file if need be. Nothing of it is durable before Sync; after a crash
