@@ -23,7 +23,7 @@ LDFLAGS := -X main.version=$(VERSION)
 # passes through the test.
 VM_PACKAGES   := ./integration/vm/...
 TEST_PACKAGES  = $(shell $(GO) list ./... | grep -v -e '/integration/vm' -e '/integration/torture')
-TEST_TIMEOUT  ?= 10m
+TEST_TIMEOUT  ?= 20m
 FUZZTIME      ?= 30s
 
 .DEFAULT_GOAL := build
