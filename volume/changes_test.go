@@ -160,10 +160,10 @@ func (n *node) newest(t *testing.T, made int, blocks block.Count) []byte {
 	return slices.Clone(r.Data())
 }
 
-// load writes to group 0 without a pause until stopped; each block ends with
-// what was written to it last.
-func (g *gateway) load(blocks int) (stop func() []byte) {
-	image := make([]byte, blocks*block.Size)
+// load writes to group 0, which begins with image, block after block without a
+// pause until stopped; then image is what is there.
+func (g *gateway) load(image []byte) (stop func() []byte) {
+	blocks := len(image) / block.Size
 	quit, done := make(chan struct{}), make(chan struct{})
 	go func() {
 		defer close(done)
@@ -196,7 +196,7 @@ func TestR26SegmentIsReplacedUnderLoad(t *testing.T) {
 	g := s.open()
 	g.write(0, fill(9, 40*block.Size))
 	in := s.addNode("n6")
-	stop := g.load(32)
+	stop := g.load(fill(9, 32*block.Size))
 	s.meta.replace(0, s.nodes[5], in)
 	s.meta.stepsAre(t, "hydrated", "finished")
 	image := stop()
@@ -230,7 +230,7 @@ func TestR25TwoOfSixFailWhileOneIsReplaced(t *testing.T) {
 	s.nodes[5].kill()
 	in := s.addNode("n6")
 	s.meta.replace(0, s.nodes[5], in)
-	stop := g.load(32)
+	stop := g.load(fill(9, 32*block.Size))
 	s.meta.stepsAre(t, "hydrated", "finished")
 	g.wantBytes(0, stop())
 }

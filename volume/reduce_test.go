@@ -53,7 +53,7 @@ func TestR29ZoneIsLostForLong(t *testing.T) {
 	g.awaitSets("m3 3/2 of [0 1 2 3]")
 	g.write(0, fill(2, 8*block.Size))
 	s.nodes[3].kill()
-	stop := g.load(32)
+	stop := g.load(append(fill(2, 8*block.Size), fill(1, 24*block.Size)...))
 	stop()
 	g.write(0, fill(3, 4*block.Size))
 	for _, h := range g.v.Unhealthy() {
