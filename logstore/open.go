@@ -137,17 +137,15 @@ func (s *Store) replay(parts []logPart, names []string, r *replay) error {
 			return err
 		}
 	}
-	w := s.walker(hot, from.hot, r)
-	w.ends = r.freed.ends // known if a rebuild was tried
-
+	ends := r.freed.ends // known if a rebuild was tried
+	w := s.walker(hot, from.hot, r, ends)
 	if base != nil && !base.holes { // else a file that is gone is a hole in what is replayed
 		w.freed = r.freed.files
 	}
 	if err := w.walk(); err != nil {
 		return err
 	}
-	c := s.walker(cold, from.cold, coldReplay{r})
-	c.ends = r.freed.ends
+	c := s.walker(cold, from.cold, coldReplay{r}, ends)
 	if base == nil || !base.holes {
 		c.freed = r.freed.files
 	}
@@ -165,8 +163,8 @@ func (s *Store) replay(parts []logPart, names []string, r *replay) error {
 	return nil
 }
 
-func (s *Store) walker(parts []logPart, from position, v visitor) walker {
-	return walker{parts: parts, from: from, v: v, open: func(name string) (vfs.File, error) { return s.fs.OpenFile(s.file(name), s.filer.mode) }}
+func (s *Store) walker(parts []logPart, from position, v visitor, ends map[fileSeq]pageNo) walker {
+	return walker{parts: parts, from: from, v: v, ends: ends, open: func(name string) (vfs.File, error) { return s.fs.OpenFile(s.file(name), s.filer.mode) }}
 }
 
 // lostNumbers is how many numbers are left out where files were lost at the

@@ -31,7 +31,8 @@ import (
 // they are: then the chains end where something is missing, and the segments say
 // that they are damaged.
 type rebuild struct {
-	store *Store
+	store     *Store
+	hot, cold []logPart
 	// damaged: so it is; damage is what was found first.
 	damaged bool
 	damage  Damage
@@ -66,28 +67,28 @@ func (s *Store) rebuilt(hot, cold []logPart, r *replay) (done, holes bool, err e
 		return false, false, err
 	}
 	if len(b.freed.files) == 0 {
-		b.leave(append(slices.Clip(hot), cold...), r)
+		b.leave(r)
 		return false, b.holes, nil // moved, perhaps, but nothing was freed
 	}
-	b.judge(hot, cold)
+	b.judge()
 	if !b.damaged {
-		if err := b.walk(hot, cold, func(bool) visitor { return refill{b} }); err != nil {
+		if err := b.walk(func(bool) visitor { return refill{b} }); err != nil {
 			return false, false, err
 		}
 		b.filled()
 	}
 	if b.damaged {
-		b.leave(append(slices.Clip(hot), cold...), r)
+		b.leave(r)
 		s.cfg.Logger.Error("the index cannot be made from a damaged log; what follows the damage waits for peers", "dir", s.dir, "damage", b.damage.String())
 		return false, true, nil
 	}
-	for _, p := range append(slices.Clip(hot), cold...) {
+	for _, p := range b.parts() {
 		if err := r.file(p.file, p.bad); err != nil {
 			return false, false, err
 		}
 	}
 	b.hand(r)
-	s.cfg.Logger.Warn("index made from the log, without a checkpoint", "dir", s.dir, "segments", len(r.segs), "files", len(hot)+len(cold))
+	s.cfg.Logger.Warn("index made from the log, without a checkpoint", "dir", s.dir, "segments", len(r.segs), "files", len(b.parts()))
 	return true, false, nil
 }
 
@@ -98,35 +99,40 @@ func (s *Store) rebuilt(hot, cold []logPart, r *replay) (done, holes bool, err e
 func (s *Store) outlined(hot, cold []logPart) (*rebuild, error) {
 	ends := map[fileSeq]pageNo{}
 	for {
-		b := &rebuild{store: s, freed: newFreed(), dropped: map[segIndex]bool{}, segs: map[segIndex]*remade{}}
+		b := &rebuild{
+			store: s, hot: hot, cold: cold, freed: newFreed(), dropped: map[segIndex]bool{}, segs: map[segIndex]*remade{},
+		}
 		maps.Copy(b.freed.ends, ends)
-		if err := b.walk(hot, cold, func(cold bool) visitor { return outline{b, cold} }); err != nil {
+		if err := b.walk(func(cold bool) visitor { return outline{b, cold} }); err != nil {
 			return nil, err
 		}
-		if len(b.freed.ends) == len(ends) || !b.overran(hot, cold) {
+		if len(b.freed.ends) == len(ends) || !b.overran() {
 			return b, nil
 		}
 		ends = b.freed.ends
 	}
 }
 
+// parts are all files, those of the hot log first.
+func (b *rebuild) parts() []logPart { return slices.Concat(b.hot, b.cold) }
+
 // overran tells whether a walk went past where a file ended.
-func (b *rebuild) overran(hot, cold []logPart) bool {
-	return slices.ContainsFunc(append(slices.Clip(hot), cold...), func(p logPart) bool {
+func (b *rebuild) overran() bool {
+	return slices.ContainsFunc(b.parts(), func(p logPart) bool {
 		end, ok := b.freed.ends[p.seq]
 		return ok && p.file != nil && pageNo(p.file.end.Load()) > end
 	})
 }
 
 // walk visits the hot log, then the cold one.
-func (b *rebuild) walk(hot, cold []logPart, v func(cold bool) visitor) error {
-	w := b.store.walker(hot, position{}, v(false))
-	w.freed, w.ends = b.freed.files, b.freed.ends
+func (b *rebuild) walk(v func(cold bool) visitor) error {
+	w := b.store.walker(b.hot, position{}, v(false), b.freed.ends)
+	w.freed = b.freed.files
 	if err := w.walk(); err != nil {
 		return err
 	}
-	c := b.store.walker(cold, position{}, v(true))
-	c.freed, c.ends = b.freed.files, b.freed.ends
+	c := b.store.walker(b.cold, position{}, v(true), b.freed.ends)
+	c.freed = b.freed.files
 	err := c.walk()
 	b.end, b.coldEnd = w.end, c.end
 	return err
@@ -140,11 +146,11 @@ func (b *rebuild) lost(d Damage) {
 }
 
 // judge ends the first walk.
-func (b *rebuild) judge(hot, cold []logPart) {
+func (b *rebuild) judge() {
 	if b.coldEnd.batch < b.freed.cold {
 		b.lost(coldLost(b.coldEnd.seq))
 	}
-	if n := b.freed.missing(hot, cold); n != 0 {
+	if n := b.freed.missing(b.parts()); n != 0 {
 		b.lost(Damage{Kind: DamageFile, File: fmt.Sprintf("%d log files up to %s", n, logName(b.freed.top))})
 	}
 	byID := make(map[block.SegmentID]*remade, len(b.segs))
@@ -193,8 +199,8 @@ func (m *remade) settleOpens() {
 
 // leave gives up in favour of a replay, which begins with nothing but where files
 // ended.
-func (b *rebuild) leave(parts []logPart, r *replay) {
-	for _, p := range parts {
+func (b *rebuild) leave(r *replay) {
+	for _, p := range b.parts() {
 		if p.file != nil {
 			p.file.forget()
 		}
@@ -233,9 +239,9 @@ func (r *freed) add(d *descriptor) {
 }
 
 // missing is how many files are not there that should be.
-func (r *freed) missing(hot, cold []logPart) int {
+func (r *freed) missing(parts []logPart) int {
 	n := r.remain
-	for _, p := range append(slices.Clip(hot), cold...) {
+	for _, p := range parts {
 		if p.seq <= r.top && !r.files[p.seq] {
 			n--
 		}

@@ -7,41 +7,26 @@ import (
 	"github.com/sextantdisk/sextant/internal/block"
 	"github.com/sextantdisk/sextant/internal/clock"
 	"github.com/sextantdisk/sextant/internal/vfs"
+	"github.com/sextantdisk/sextant/internal/vfs/faultfs"
 )
-
-// adviceFS notes what is asked into memory.
-type adviceFS struct {
-	vfs.FS
-	asked []warmRange
-}
-
-type adviceFile struct {
-	vfs.File
-	fs *adviceFS
-}
-
-func (a *adviceFS) OpenFile(name string, mode vfs.Mode) (vfs.File, error) {
-	f, err := a.FS.OpenFile(name, mode)
-	return adviceFile{f, a}, err
-}
-
-func (f adviceFile) WillNeed(off vfs.Offset, n int) {
-	from := pageNo(off / block.Size)
-	f.fs.asked = append(f.fs.asked, warmRange{from: from, to: from + pageNo(n/block.Size)})
-}
 
 // warmed opens a store; asked tells what of its files is wanted in memory, and
 // forgets it.
 func warmed(t *testing.T) (s *Store, now *clock.Fake, asked func() []warmRange) {
 	t.Helper()
-	fs := &adviceFS{FS: newDisk()}
+	var got []warmRange
+	fs := faultfs.Wrap(newDisk())
+	fs.Add(faultfs.Rule{Ops: faultfs.WillNeed, Advice: func(off vfs.Offset, n int) {
+		from := pageNo(off / block.Size)
+		got = append(got, warmRange{from: from, to: from + pageNo(n/block.Size)})
+	}})
 	cfg := small()
 	now = clock.NewFake(time.Unix(1_000_000, 0))
 	cfg.Clock = now
 	s = open(t, fs, cfg)
 	return s, now, func() (all []warmRange) {
 		s.warmer.warm()
-		all, fs.asked = fs.asked, nil
+		all, got = got, nil
 		return all
 	}
 }

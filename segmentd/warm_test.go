@@ -1,47 +1,23 @@
 package segmentd
 
 import (
-	"strings"
 	"sync/atomic"
 	"testing"
 	"time"
 
 	"github.com/sextantdisk/sextant/internal/block"
 	"github.com/sextantdisk/sextant/internal/vfs"
+	"github.com/sextantdisk/sextant/internal/vfs/faultfs"
 	"github.com/sextantdisk/sextant/internal/vfs/memfs"
 	"github.com/sextantdisk/sextant/wire"
 )
 
-// warmFS counts the bytes of the log that are asked into memory.
-type warmFS struct {
-	vfs.FS
-	asked atomic.Int64
-}
-
-type warmFile struct {
-	vfs.File
-	fs  *warmFS
-	log bool
-}
-
-func (w *warmFS) OpenFile(name string, mode vfs.Mode) (vfs.File, error) {
-	f, err := w.FS.OpenFile(name, mode)
-	return warmFile{f, w, strings.Contains(name, "/log/")}, err
-}
-
-func (f warmFile) WillNeed(_ vfs.Offset, n int) {
-	if f.log {
-		f.fs.asked.Add(int64(n))
-	}
-}
-
 // TestHomeIsKeptWarm: where a reader comes back to, what is written is asked into
 // memory; where it looked once it is not.
 func TestHomeIsKeptWarm(t *testing.T) {
-	d := prepare(t, memfs.New(0))
-	fs := &warmFS{FS: d.faults}
-	d.cfg.FS = fs
-	d.start()
+	d := daemonOn(t, memfs.New(0))
+	var asked atomic.Int64
+	d.faults.Add(faultfs.Rule{Ops: faultfs.WillNeed, Pattern: "log-*", Advice: func(_ vfs.Offset, n int) { asked.Add(int64(n)) }})
 	c := d.opened()
 	c.send(records(1, record(lsn(1, 2), lsn(1, 1), 5, data('a', 2))))
 	c.ack()
@@ -55,8 +31,8 @@ func TestHomeIsKeptWarm(t *testing.T) {
 	c.answer()
 	c.send(records(1, record(lsn(1, 4), lsn(1, 3), 70, data('c', 1))))
 	c.ack()
-	d.pass("what was written is wanted", 50*time.Millisecond, func() bool { return fs.asked.Load() != 0 })
-	if n := fs.asked.Load(); n != block.Size {
+	d.pass("what was written is wanted", 50*time.Millisecond, func() bool { return asked.Load() != 0 })
+	if n := asked.Load(); n != block.Size {
 		t.Errorf("%d bytes are wanted, not the one block since the reader came to stay", n)
 	}
 }

@@ -21,7 +21,7 @@
 // follows leadership, one for each term of leading that prepares it; one
 // that tells the leader this member's addresses; one for each proposal whose
 // caller may give up first; while somebody asks whether this member leads, one
-// that shares the answers out and one for each voter.
+// for each other voter.
 //
 // Locks, none held over I/O: fsm.mu before soft.mu.
 package raftnode

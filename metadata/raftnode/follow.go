@@ -20,7 +20,8 @@ import (
 // each voter to a heartbeat, also to one that was sent before the check began: who
 // answered, then elected another leader, would speak for a moment too late (ADR
 // 38). So these heartbeats are our own. A voter is sent one at a time; an
-// answer counts for the questions that were there when it was sent.
+// answer counts for all questions that were there when it was sent, and for none
+// that came later: so those who ask at one time share the answers.
 type following struct {
 	ask   func(to raft.Server, term uint64) error // sends one heartbeat; nil: followed
 	start func(func())                            // runs a goroutine, which Close joins
@@ -51,8 +52,9 @@ func newFollowing(ask func(raft.Server, uint64) error, start func(func())) *foll
 }
 
 // majority asks the voters among servers, in a term in which self led when its
-// caller looked, and must still when it returns: the caller makes sure. One at a
-// time. Error kind: Unavailable: no majority follows, or has said so when ctx ends.
+// caller looked, and must still when it returns: the caller makes sure. (Who asks in
+// another term meanwhile may have a voter say no; a yes in a lower one is as good.)
+// Error kind: Unavailable: no majority follows, or has said so when ctx ends.
 func (f *following) majority(ctx context.Context, servers []raft.Server, self metadata.MemberID, term uint64) error {
 	f.mu.Lock()
 	defer f.mu.Unlock()

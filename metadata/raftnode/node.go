@@ -31,7 +31,6 @@ type Node struct {
 	transport *transport
 	store     *raftboltdb.BoltStore
 	grpc      *grpc.Server
-	verifier  verifier
 	following *following
 	lead      lead
 	calls     calls

@@ -142,21 +142,6 @@ func (n *Node) propose(ctx context.Context, c *pb.Command) (applied, error) {
 	return n.apply(ctx, c)
 }
 
-// verifier lets reads that come while a check of leadership is under way
-// share the next one: a check counts only for who asked before it began.
-type verifier struct {
-	mu struct {
-		sync.Mutex
-		running bool
-		next    *round
-	}
-}
-
-type round struct {
-	done chan struct{}
-	err  error // set before done is closed
-}
-
 // verify makes sure that this member leads at some moment after the call
 // began (T28), and gives the term of leading. What was acknowledged before
 // is in the state then: acknowledgement follows application, and a term of
@@ -167,56 +152,26 @@ func (n *Node) verify(ctx context.Context) (term, error) {
 	if t == 0 || agreed == 0 {
 		return 0, n.redirect("does not lead")
 	}
-	v := &n.verifier
-	v.mu.Lock()
-	if v.mu.next == nil {
-		v.mu.next = &round{done: make(chan struct{})}
+	if err := n.followed(ctx, agreed); err != nil {
+		return 0, err
 	}
-	r := v.mu.next
-	if !v.mu.running {
-		v.mu.running = true
-		n.wg.Go(n.runRounds)
+	if n.raft.CurrentTerm() != agreed || n.lead.serving() != t {
+		return 0, n.redirect("was elected anew")
 	}
-	v.mu.Unlock()
-	select {
-	case <-r.done:
-		if r.err == nil && (n.raft.CurrentTerm() != agreed || n.lead.serving() != t) {
-			return 0, n.redirect("was elected anew")
-		}
-		return t, r.err
-	case <-ctx.Done():
-		return 0, ctx.Err()
-	}
-}
-
-// runRounds lives as long as somebody waits for a check.
-func (n *Node) runRounds() {
-	v := &n.verifier
-	for {
-		v.mu.Lock()
-		r := v.mu.next
-		v.mu.next = nil
-		v.mu.running = r != nil
-		v.mu.Unlock()
-		if r == nil {
-			return
-		}
-		r.err = n.followed()
-		close(r.done)
-	}
+	return t, nil
 }
 
 // followed asks the voters whether this member leads; they have an election
 // timeout to answer, after which Raft, too, does not believe it any more.
-func (n *Node) followed() error {
-	term := n.lead.agreedTerm()
-	if term == 0 {
-		return n.redirect("does not lead")
-	}
-	ctx, cancel := context.WithTimeout(n.background, n.cfg.Timing.Election)
+func (n *Node) followed(ctx context.Context, agreed uint64) error {
+	short, cancel := context.WithTimeout(ctx, n.cfg.Timing.Election)
 	defer cancel()
-	if err := n.following.majority(ctx, n.servers(), n.cfg.ID, term); err != nil {
-		return n.redirect("may not lead: " + err.Error())
+	err := n.following.majority(short, n.servers(), n.cfg.ID, agreed)
+	switch {
+	case err == nil:
+		return nil
+	case ctx.Err() != nil:
+		return ctx.Err()
 	}
-	return nil
+	return n.redirect("may not lead: " + err.Error())
 }

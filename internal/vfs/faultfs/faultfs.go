@@ -12,7 +12,7 @@ import (
 )
 
 // Op is a set of operations.
-type Op uint16
+type Op uint32
 
 // The operations that a rule may name.
 const (
@@ -32,6 +32,7 @@ const (
 	SyncMeta
 	Truncate
 	Allocate
+	WillNeed
 )
 
 // Rule says which calls fail and how.
@@ -57,6 +58,8 @@ type Rule struct {
 	// Rot changes what a Read has read, or what a Write writes (not the
 	// caller's memory); the call succeeds.
 	Rot func(p []byte, off vfs.Offset)
+	// Advice is told what a WillNeed asks for, which has no faults.
+	Advice func(off vfs.Offset, n int)
 	// Stall is waited for before the operation goes on: with Err if it is
 	// set, else unharmed.
 	Stall <-chan struct{}
@@ -265,6 +268,13 @@ func (f *file) ReadCached([]byte, vfs.Offset) int { return 0 }
 
 // Cached: see ReadCached.
 func (f *file) Cached(vfs.Offset, int) bool { return false }
+
+func (f *file) WillNeed(off vfs.Offset, n int) {
+	if r := f.fs.match(WillNeed, path.Base(f.name)); r.Advice != nil {
+		r.Advice(off, n)
+	}
+	f.File.WillNeed(off, n)
+}
 
 func (f *file) WritevAt(bufs [][]byte, off vfs.Offset) error {
 	r, err := f.fs.fault(Write, f.name)
