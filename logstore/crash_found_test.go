@@ -212,3 +212,42 @@ func TestT14ClearedSegmentThatLostMoreIsDamaged(t *testing.T) {
 		t.Fatalf("%+v, damage %v", st, s.Damage())
 	}
 }
+
+// T14: a batch was refused when half of it was on the disk, and the next file said
+// that the log ended before it. That file's header is lost: the batch looks like a
+// part of the log, and what it held like complete. A later STATUS, whose head is
+// lower, is no proof that nothing was lost.
+func TestT14StatusBelowWhatIsThereProvesNothing(t *testing.T) {
+	disk := newDisk()
+	fs := faultfs.Wrap(disk)
+	s := open(t, fs, small())
+	g := create(t, s, 1)
+	create(t, s, 2)
+	chainOf(t, g, 3)
+	fs.Add(faultfs.Rule{Ops: faultfs.Write, Times: 1, Err: syscall.EIO, Short: int(pageSize)})
+	wantKind(t, g.Enqueue([]Record{write(lsn(1, 4), lsn(1, 3), 4, 1)}).Wait(), block.Unavailable)
+	must(t, s.Close())
+
+	s = open(t, disk, small())
+	g = segment(t, s, 1)
+	other := segment(t, s, 2)
+	lost := s.head.file
+	if g.SCL() != lsn(1, 3) || lost.header.seq != 2 {
+		t.Fatalf("complete up to %v in %s: the test proves nothing", g.SCL(), lost.name)
+	}
+	for s.head.file == lost {
+		chainOf(t, other, 1)
+	}
+	must(t, g.EnqueuePromise(7).Wait())
+	must(t, s.mark())
+	must(t, s.Close())
+
+	rot(t, disk, lost.name, 20)
+	rot(t, disk, lost.name, pageSize+20)
+	s = open(t, disk, small())
+	if st := segment(t, s, 1).State(); st.SCL == lsn(1, 4) && !st.Damaged || st.Promised != 7 {
+		t.Fatalf("a refused record is called complete: %+v, damage %v", st, s.Damage())
+	} else if st.SCL != lsn(1, 4) {
+		t.Fatalf("%+v: the test proves nothing", st)
+	}
+}

@@ -63,7 +63,7 @@ func (o outline) record(rec replayed) error {
 		m.promise(d)
 	case TypeStatus:
 		m.promise(d)
-		m.g.mu.health.status(d.flags, d.prev)
+		m.g.mu.health.status(d.flags, d.prev, m.head)
 		m.floor, m.head = d.lsn, max(m.head, d.prev)
 	case TypeConfig:
 		return o.config(m, rec)

@@ -66,6 +66,9 @@ type Segment struct {
 // head is reached is not enough: a branch that was annulled is complete again
 // when the one that annulled it lost its beginning.) One that says that the segment
 // is known to be complete again is such a STATUS, too: with what it had then.
+// A STATUS whose head is below what the log had before it proves nothing: a batch
+// that was refused was read for a part of the log, since what said that its file
+// had ended before it is lost.
 type health struct {
 	// declared: a STATUS says that the segment was found damaged.
 	declared bool
@@ -79,8 +82,8 @@ type health struct {
 // damage notes that a part of the log is lost here.
 func (h *health) damage() { h.suspect, h.proof = true, false }
 
-// status takes in what a STATUS says.
-func (h *health) status(flags uint8, head block.LSN) {
+// status takes in what a STATUS says; known is the head of what was read before it.
+func (h *health) status(flags uint8, head, known block.LSN) {
 	switch {
 	case flags&flagCleared != 0: // of what was lost by then; it may have been what is lost now
 		h.declared = false
@@ -88,7 +91,7 @@ func (h *health) status(flags uint8, head block.LSN) {
 		h.declared = true
 		return
 	}
-	if h.suspect && !h.proof {
+	if h.suspect && !h.proof && known <= head {
 		h.proof, h.proofHead = true, head
 	}
 }
@@ -222,7 +225,7 @@ func (g *Segment) applyLocked(d *descriptor, sums []block.Sum, loc location, pay
 		g.mu.config = payload
 	case TypeStatus:
 		g.mu.promised = max(g.mu.promised, block.VolumeEpoch(d.block))
-		g.mu.health.status(d.flags, d.prev)
+		g.mu.health.status(d.flags, d.prev, g.mu.index.chain.Head())
 		if g.mu.index.chain.OnPath(d.lsn) { // not when damage cut the chain
 			_ = g.setFloorLocked(d.lsn)
 		}
