@@ -89,6 +89,19 @@ func TestR20UnusablePeersAreNotAsked(t *testing.T) {
 	s.phase(Failed)
 }
 
+// R20: what the others had has come, but the one that had more was lost: that is
+// no end as it should be.
+func TestR20WhoHadMoreWasLost(t *testing.T) {
+	s := &teller{t: t}
+	s.step(Input{Kind: Begin, UpTo: 100, Peers: 1, SCL: 10, Floor: 8}, "records 0 (10, 100]")
+	s.step(LostPeer(0), "discover")
+	s.step(Input{Kind: Found, Peers: 2}, "")
+	s.step(stand(1, 50, 5), "records 1 (10, 50]")
+	s.step(Input{Kind: Page, Peer: 1, Prev: 10, Last: 50}, "")
+	s.step(Input{Kind: Saved, SCL: 50}, "")
+	s.phase(Failed)
+}
+
 // Who stands on a branch that was annulled asks from its floor.
 func TestR20ADeadBranchIsLeftAtTheFloor(t *testing.T) {
 	s := &teller{t: t}

@@ -1,6 +1,8 @@
 package pull
 
 import (
+	"slices"
+
 	"github.com/sextantdisk/sextant/internal/block"
 )
 
@@ -56,6 +58,11 @@ func (m *Machine) top() (l block.LSN) {
 	return l
 }
 
+// lostMore tells whether a peer that was lost had more than has come.
+func (m *Machine) lostMore() bool {
+	return slices.ContainsFunc(m.peers, func(d donor) bool { return d.failed && d.Usable && d.SCL > m.after })
+}
+
 // reached ends the pull when all that can be had is on disk: what was asked
 // for, or all that peers had when they were asked.
 func (m *Machine) reached() {
@@ -63,6 +70,8 @@ func (m *Machine) reached() {
 	case m.unsaved > 0:
 	case m.after < m.upTo && m.top() == 0:
 		m.fail(block.Unavailable, "no peer is left to ask")
+	case m.after < m.upTo && m.lostMore():
+		m.fail(block.Unavailable, "the peers that had what is after %v failed", m.after)
 	case m.scl < min(m.upTo, m.after):
 		// They came from two branches: the peer on the one that counts had no
 		// log back to the floor, and who had is on one that was annulled.
