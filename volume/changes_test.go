@@ -9,6 +9,7 @@ import (
 	"github.com/sextantdisk/sextant/internal/vfs/memfs"
 	"github.com/sextantdisk/sextant/logstore"
 	"github.com/sextantdisk/sextant/metadata"
+	"github.com/sextantdisk/sextant/volume/pg"
 )
 
 // The metadata service of these tests changes groups as the real one does, but
@@ -275,4 +276,38 @@ func TestR23NextGatewayGoesOn(t *testing.T) {
 	s.meta.stepsAre(t, "hydrated", "finished")
 	h.write(0, fill(11, block.Size))
 	h.wantBytes(0, append(fill(11, block.Size), fill(9, 39*block.Size)...))
+}
+
+// TestR23CancelledChangeOpensTheGroup: of the new set three are there, so that the
+// group cannot be opened with both. The change is cancelled: four of the old set
+// are there, with all that was acknowledged.
+func TestR23CancelledChangeOpensTheGroup(t *testing.T) {
+	s := newSystem(t)
+	g := s.open()
+	g.write(0, fill(9, 40*block.Size))
+	g.complete(0, all...)
+	g.stop()
+	in := s.addNode("n6")
+	s.meta.replace(0, s.nodes[5], in)
+	for _, n := range []*node{in, s.nodes[3], s.nodes[4]} {
+		n.kill()
+	}
+	h := s.open()
+	r, got := h.h.startRead(0, 40*block.Size)
+	x := h.v.group(0)
+	phase := func() pg.Phase {
+		x.mu.Lock()
+		defer x.mu.Unlock()
+		return x.mu.machine.Phase()
+	}
+	eventually(t, "the end of the log to be found", func() bool { return phase() == pg.Opening })
+	if !r.pending() {
+		t.Fatal("the group is open with three of the new set")
+	}
+	s.meta.cancel(0)
+	if err := r.err(t); err != nil || differ(got.Bytes(), fill(9, 40*block.Size)) >= 0 {
+		t.Fatalf("after the change was cancelled: %v, or other bytes", err)
+	}
+	h.write(0, fill(10, block.Size))
+	h.wantBytes(0, append(fill(10, block.Size), fill(9, 39*block.Size)...))
 }

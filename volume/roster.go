@@ -67,12 +67,15 @@ func (g *group) reconfigure(b *batch, cfg metadata.PGConfig) error {
 	g.mu.Lock()
 	defer g.mu.Unlock()
 	before := g.roster.Load()
-	if g.mu.gone || !g.mu.machine.MayReconfigure() || cfg.Membership < before.cfg.Membership {
+	if g.mu.gone || cfg.Membership < before.cfg.Membership {
 		return nil
 	}
 	next, err := newRoster(g.v.cfg.Pool, g.v.info.Quorum, before.quorum, cfg)
 	if err != nil {
 		return block.Wrap(block.KindOf(err), err, "volume %s, group %v", g.v.info.Name, g.index)
+	}
+	if !g.mu.machine.MayReconfigure(next.quorum) {
+		return nil // the next renewal tells of it again
 	}
 	g.roster.Store(next)
 	g.stepLocked(b, pg.Input{Kind: pg.Reconfigure, Config: next.quorum})

@@ -19,13 +19,7 @@ import (
 
 // seat takes a configuration that follows another one.
 func (x *group) seat(before *quorum.Config, cfg metadata.PGConfig) {
-	d := quorum.Decided{Epoch: cfg.Membership, Sets: decided(cfg)}
-	for _, s := range cfg.Segments {
-		d.Segments = append(d.Segments, s.ID)
-		d.Hydrated = append(d.Hydrated, s.Hydrated)
-	}
-	q, err := before.Adopt(d)
-	must(err)
+	q := follows(before, cfg)
 	x.cfg, x.quorum, x.nodes = cfg, q, make([]*node, len(q.Segments))
 	for m, id := range q.Segments {
 		for _, s := range cfg.Segments {
@@ -34,6 +28,18 @@ func (x *group) seat(before *quorum.Config, cfg metadata.PGConfig) {
 			}
 		}
 	}
+}
+
+// follows is the configuration that follows the one before.
+func follows(before *quorum.Config, cfg metadata.PGConfig) *quorum.Config {
+	d := quorum.Decided{Epoch: cfg.Membership, Sets: decided(cfg)}
+	for _, s := range cfg.Segments {
+		d.Segments = append(d.Segments, s.ID)
+		d.Hydrated = append(d.Hydrated, s.Hydrated)
+	}
+	q, err := before.Adopt(d)
+	must(err)
+	return q
 }
 
 // changing are the groups for which the gateway counts with two sets.
@@ -124,7 +130,7 @@ func (x *group) adopt(r state.Result) {
 }
 
 func (x *group) reconfigure(cfg metadata.PGConfig) {
-	if !x.machine.MayReconfigure() || cfg.Membership < x.quorum.Epoch {
+	if cfg.Membership < x.quorum.Epoch || !x.machine.MayReconfigure(follows(x.quorum, cfg)) {
 		return
 	}
 	before, g := x.quorum.Segments, x.g

@@ -44,6 +44,7 @@ const (
 	EmptyUnasked     Mutant = "empty-unasked"      // what is not placed is empty, without a lease
 	NoEmptyWait      Mutant = "no-empty-wait"      // who places a group does not wait for those who take it for empty
 	NoDepartedWait   Mutant = "no-departed-wait"   // nor for those who read from segments that left
+	CancelUnwaited   Mutant = "cancel-unwaited"    // nor if they leave while the group is opened
 	FloorOverReads   Mutant = "floor-over-reads"   // the floor passes reads that are under way
 	OldSetOnly       Mutant = "old-set-only"       // while segments change the old set alone acknowledges
 	NewSetOnly       Mutant = "new-set-only"       // while segments change the new set alone acknowledges
@@ -97,7 +98,7 @@ func OfProtocol() []Mutant {
 func Covered() []Mutant {
 	return []Mutant{
 		GiveToAnybody, TakeAfterFence, UnhydratedCounts, FewFind, InstallUnasked, OldMembers, ChangeInRecovery, BornUnasked,
-		MendBlindly, FloorMovesOn, LeafStaysWhole, LeafStaysNew, RoundsAlike,
+		CancelUnwaited, MendBlindly, FloorMovesOn, LeafStaysWhole, LeafStaysNew, RoundsAlike,
 	}
 }
 

@@ -18,8 +18,10 @@ import (
 // A zone that is lost for long is given up and taken back by the same steps
 // (reduce.go). Each step raises the membership epoch. Marking the new segment hydrated is
 // no step: the sets stay. Whoever proposes a command has seen the group under
-// the volume epoch and membership epoch that it quotes; while a volume is being
-// recovered nothing changes, nor does a group that could not be opened.
+// the volume epoch and membership epoch that it quotes. While a volume is being
+// recovered nothing changes, nor does a group that could not be opened; but a
+// change may be cancelled then: perhaps the group cannot be opened with both sets,
+// and who counts with both asks more than the old one does.
 
 // maxDeparted bounds the segments of a volume that left their groups and are
 // not dropped yet: nodes that are dead for good have to be removed.
@@ -35,9 +37,26 @@ type departed struct {
 // joint reports whether two quorum sets are in force.
 func (g *group) joint() bool { return len(g.sets) > 1 }
 
-// groupToChange finds the group that a command is about, and checks what it
-// quotes. Error kinds: Invalid, NotFound, Stale, Unavailable.
+// groupToChange finds the group that a command is about, checks what it quotes,
+// and that the group is open, or its volume closed. Error kinds: Invalid,
+// NotFound, Stale, Unavailable.
 func (s *State) groupToChange(c *pb.GroupChange) (*volume, *group, error) {
+	v, g, err := s.quotedGroup(c)
+	if err != nil {
+		return nil, nil, err
+	}
+	if v.open == metadata.Recovering && !mutant.On(mutant.ChangeInRecovery) {
+		return nil, nil, block.Errorf(block.Unavailable, "volume %s is being opened: its groups do not change before that is done; try again", v.name)
+	}
+	if _, frozen := slices.BinarySearch(v.unopened, g.index); frozen && v.open == metadata.Open {
+		return nil, nil, block.Errorf(block.Unavailable, "volume %s, group %v cannot be opened yet: too few of its copies are there; it does not change before that is done", v.name, g.index)
+	}
+	return v, g, nil
+}
+
+// quotedGroup finds the group that a command is about, and checks what it quotes.
+// Error kinds: Invalid, NotFound, Stale, NoSpace.
+func (s *State) quotedGroup(c *pb.GroupChange) (*volume, *group, error) {
 	v, err := s.liveVolume(c.GetVolume())
 	if err != nil {
 		return nil, nil, err
@@ -45,13 +64,7 @@ func (s *State) groupToChange(c *pb.GroupChange) (*volume, *group, error) {
 	if e := block.VolumeEpoch(c.GetEpoch()); e != v.epoch {
 		return nil, nil, block.Errorf(block.Stale, "volume %s is at epoch %d, the change quotes %d: another gateway has opened it", v.name, v.epoch, e)
 	}
-	if v.open == metadata.Recovering && !mutant.On(mutant.ChangeInRecovery) {
-		return nil, nil, block.Errorf(block.Unavailable, "volume %s is being opened: its groups do not change before that is done; try again", v.name)
-	}
 	index := block.PGIndex(c.GetPg())
-	if _, frozen := slices.BinarySearch(v.unopened, index); frozen && v.open == metadata.Open {
-		return nil, nil, block.Errorf(block.Unavailable, "volume %s, group %v cannot be opened yet: too few of its copies are there; it does not change before that is done", v.name, index)
-	}
 	at, placed := slices.BinarySearchFunc(v.pgs, index, byIndex)
 	if !placed {
 		return nil, nil, block.Errorf(block.NotFound, "volume %s: group %v is not placed: nothing was written there", v.name, index)
@@ -66,19 +79,26 @@ func (s *State) groupToChange(c *pb.GroupChange) (*volume, *group, error) {
 	return v, g, nil
 }
 
-// changeUnderWay is groupToChange for commands about a change that has begun.
-// Those of a writer are Fenced when it is not the owner.
-func (s *State) changeUnderWay(c *pb.GroupChange, byWriter bool) (*volume, *group, error) {
-	if byWriter {
-		if _, err := s.ownedVolume(c.GetVolume(), block.VolumeEpoch(c.GetEpoch())); err != nil {
-			return nil, nil, err
-		}
+// changeOfWriter is groupToChange for what a writer proposes about a change that
+// has begun. Error kinds: Fenced when it is not the owner, and those of
+// groupToChange.
+func (s *State) changeOfWriter(c *pb.GroupChange) (*volume, *group, error) {
+	if _, err := s.ownedVolume(c.GetVolume(), block.VolumeEpoch(c.GetEpoch())); err != nil {
+		return nil, nil, err
 	}
 	v, g, err := s.groupToChange(c)
-	if err == nil && !g.joint() {
-		err = block.Errorf(block.NotFound, "volume %s, group %v: no change of its segments is under way", v.name, g.index)
+	if err == nil {
+		err = v.underWay(g)
 	}
 	return v, g, err
+}
+
+// underWay says that no change of a group is. Error kind: NotFound.
+func (v *volume) underWay(g *group) error {
+	if g.joint() {
+		return nil
+	}
+	return block.Errorf(block.NotFound, "volume %s, group %v: no change of its segments is under way", v.name, g.index)
 }
 
 // beginReplace makes two sets of one: with the segment that is to leave, and
@@ -215,7 +235,7 @@ func WellSpread(zones []block.Zone) bool {
 // markHydrated notes that the new segment has all that was acknowledged
 // before two sets were in force, so that it counts for data from now on (R25).
 func (s *State) markHydrated(c *pb.MarkHydrated) Result {
-	v, g, err := s.changeUnderWay(c.GetGroup(), true)
+	v, g, err := s.changeOfWriter(c.GetGroup())
 	if err != nil {
 		return refused(err)
 	}
@@ -229,7 +249,7 @@ func (s *State) markHydrated(c *pb.MarkHydrated) Result {
 // the writer (R26: volume/pg); here only its epochs can be checked, and that
 // the new segment was marked hydrated.
 func (s *State) finishChange(c *pb.FinishChange) Result {
-	v, g, err := s.changeUnderWay(c.GetGroup(), true)
+	v, g, err := s.changeOfWriter(c.GetGroup())
 	if err != nil {
 		return refused(err)
 	}
@@ -243,9 +263,13 @@ func (s *State) finishChange(c *pb.FinishChange) Result {
 }
 
 // cancelChange goes back to the old set. That is always right: all that was
-// acknowledged meanwhile has a write quorum there, too.
+// acknowledged meanwhile has a write quorum there, too; also while the group is
+// being opened: an opening that counts with both sets counts with the old one.
 func (s *State) cancelChange(c *pb.CancelChange) Result {
-	v, g, err := s.changeUnderWay(c.GetGroup(), false)
+	v, g, err := s.quotedGroup(c.GetGroup())
+	if err == nil {
+		err = v.underWay(g)
+	}
 	if err != nil {
 		return refused(err)
 	}

@@ -94,12 +94,26 @@ func TestR23NothingChangesDuringRecovery(t *testing.T) {
 	l.ok(begin(about(1, 2, 0, 1), 2, 50, "a3"))
 	l.ok(hydrated(about(1, 2, 0, 2)))
 	l.ok(open(1, 2, "g"))
-	for _, c := range []*pb.Command{hydrated(about(1, 3, 0, 2)), finish(about(1, 3, 0, 2)), cancel(about(1, 3, 0, 2))} {
+	for _, c := range []*pb.Command{hydrated(about(1, 3, 0, 2)), finish(about(1, 3, 0, 2))} {
 		l.refuses(block.Unavailable, c)
 	}
 	l.refuses(block.Fenced, finish(about(1, 2, 0, 2))) // the writer before
 	l.ok(done(1, 3))
 	l.ok(finish(about(1, 3, 0, 2)))
+}
+
+// TestR23ChangeIsCancelledDuringRecovery: who counts with both sets asks more than
+// the old one does. Nothing else begins before the opening is done.
+func TestR23ChangeIsCancelledDuringRecovery(t *testing.T) {
+	l := withGroup(t)
+	l.ok(begin(about(1, 1, 0, 1), 2, 50, "a3"))
+	l.ok(open(1, 1, "g2"))
+	if pg := l.ok(cancel(about(1, 2, 0, 2))).PG; pg.Membership != 3 || pg.Joint() || pg.Departed != 1 {
+		t.Errorf("after cancel: %+v", pg)
+	}
+	l.refuses(block.NotFound, cancel(about(1, 2, 0, 3)))
+	l.refuses(block.Unavailable, begin(about(1, 2, 0, 3), 2, 51, "a3"))
+	l.refuses(block.Stale, cancel(about(1, 1, 0, 3)))
 }
 
 // TestR23ClosedVolumeWaits: without a gateway a change may begin and be
@@ -273,6 +287,6 @@ func TestR23GroupsThatCannotBeOpenedStayFrozen(t *testing.T) {
 	l.ok(without(2))
 	l.ok(begin(about(1, 2, 1, 1), 12, 51, "a3"))
 	l.ok(open(1, 2, "g"))
-	l.refuses(block.Unavailable, cancel(about(1, 3, 0, 2)))
+	l.refuses(block.Unavailable, finish(about(1, 3, 0, 2)))
 	l.refuses(block.Invalid, without(3, make([]uint32, metadata.MaxUnopened+1)...))
 }

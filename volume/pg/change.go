@@ -2,6 +2,7 @@ package pg
 
 import (
 	"github.com/sextantdisk/sextant/internal/block"
+	"github.com/sextantdisk/sextant/internal/mutant"
 	"github.com/sextantdisk/sextant/volume/quorum"
 	"github.com/sextantdisk/sextant/wire"
 )
@@ -17,10 +18,17 @@ import (
 // The machine proves, its shell proposes. A set that goes on without a lost zone
 // has nobody who joins; one that takes the zone back has two (R29).
 
-// MayReconfigure reports whether the machine can take a new configuration now:
-// it serves, and no writer before this one can still read from a segment that
-// the new configuration may lack (R14).
-func (m *Machine) MayReconfigure() bool { return m.LeaseSettled() }
+// MayReconfigure reports whether the machine can take this configuration now: it
+// serves, and no writer before this one can still read from a segment that the new
+// configuration may lack (R14). A group that is not open yet takes one only: the
+// old set alone, when its change was cancelled. It may be that it cannot be opened
+// with both (docs/adr/0039).
+func (m *Machine) MayReconfigure(next *quorum.Config) bool {
+	return m.LeaseSettled() || m.closed() && m.cfg.Quorum.TakenBack(next)
+}
+
+// closed reports whether the group is not open yet.
+func (m *Machine) closed() bool { return m.phase < Open }
 
 // Change is how far a change of the segments has come, as far as this writer
 // can prove.
@@ -40,7 +48,7 @@ type Change struct {
 func (m *Machine) Change() Change {
 	q := m.cfg.Quorum
 	c := Change{Joint: q.Joint(), Point: m.syncPoint}
-	if !c.Joint || !m.MayReconfigure() || m.syncPoint == 0 {
+	if !c.Joint || !m.LeaseSettled() || m.syncPoint == 0 {
 		return c
 	}
 	c.Caught = len(q.Unhydrated) > 0 && q.Caught(m.syncPoint, m.sclOf)
@@ -51,8 +59,12 @@ func (m *Machine) Change() Change {
 // reconfigure takes the configuration that the metadata service has decided.
 // What is committed stays committed, whatever the new sets say (R27).
 func (m *Machine) reconfigure(now Time, next *quorum.Config) {
-	if !m.MayReconfigure() || next.Epoch < m.cfg.Quorum.Epoch {
+	if !m.MayReconfigure(next) || next.Epoch < m.cfg.Quorum.Epoch {
 		return
+	}
+	if m.closed() {
+		// Who leaves may be read from by a writer before this one, fenced or not.
+		m.cfg.Departed = m.cfg.Departed || !mutant.On(mutant.CancelUnwaited)
 	}
 	before := m.cfg.Quorum
 	m.cfg.Quorum = next
@@ -63,13 +75,16 @@ func (m *Machine) reconfigure(now Time, next *quorum.Config) {
 	m.installed, m.syncPoint = 0, 0
 	for i := range m.members {
 		switch mb := &m.members[i]; {
-		case mb.serving():
+		case mb.serving() && m.phase != Fencing:
 			m.send(now, Send{Kind: SendPing, Member: quorum.Member(i)})
 		case mb.state == Refusing:
 			m.up(now, quorum.Member(i))
 		}
 	}
-	m.advance(now)
+	m.tryRecover(now)
+	if m.phase >= Opening {
+		m.advance(now)
+	}
 }
 
 // seat makes the members those of the new configuration: who is new, or gone,

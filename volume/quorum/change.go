@@ -108,12 +108,29 @@ func (c *Config) take(before *Config, id block.SegmentID) Member {
 // one and then the new one (R25).
 func (c *Config) Joint() bool { return len(c.Sets) > 1 }
 
+// TakenBack reports whether next is what c is when its change was cancelled: the
+// old set, alone. All that was acknowledged under c has a write quorum there, too.
+func (c *Config) TakenBack(next *Config) bool {
+	if len(next.Sets) != 1 || next.Epoch <= c.Epoch {
+		return false
+	}
+	was, is := c.Sets[0], next.Sets[0]
+	return is.Write == was.Write && is.Read == was.Read && next.Members() == was.votes() && !slices.ContainsFunc(is.Members, func(m Member) bool {
+		return int(m) >= len(c.Segments) || c.Segments[m] != next.Segments[m]
+	})
+}
+
 // Members are all that are in a set.
 func (c *Config) Members() (v Votes) {
-	for _, set := range c.Sets {
-		for _, m := range set.Members {
-			v = v.Add(m)
-		}
+	for i := range c.Sets {
+		v |= c.Sets[i].votes()
+	}
+	return v
+}
+
+func (s *Set) votes() (v Votes) {
+	for _, m := range s.Members {
+		v = v.Add(m)
 	}
 	return v
 }

@@ -50,6 +50,7 @@ var (
 		mutant.FewFind:          {"volume/quorum", nil},
 		mutant.InstallUnasked:   {"volume/quorum", nil},
 		mutant.ChangeInRecovery: {"metadata/state", nil},
+		mutant.CancelUnwaited:   {"volume/pg", nil},
 		mutant.MendBlindly:      {"logstore", []string{"-test.run", "^TestS2"}},
 		mutant.FloorMovesOn:     {"logstore", rules},
 		mutant.LeafStaysWhole:   {"logstore", rules},
