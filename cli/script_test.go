@@ -71,6 +71,9 @@ func TestScripts(t *testing.T) {
 			if err != nil {
 				return err
 			}
+			if race := os.Getenv("GORACE"); race != "" {
+				e.Setenv("GORACE", race)
+			}
 			e.Values[daemonsKey{}] = &daemons{binary: binary, dir: e.WorkDir, byName: map[string]*cluster.Daemon{}}
 			return nil
 		},
