@@ -93,7 +93,7 @@ func (s *State) dispatch(c *pb.Command) Result {
 	case *pb.Command_FinishChange:
 		return s.finishChange(b.FinishChange)
 	case *pb.Command_CancelChange:
-		return s.cancelChange(b.CancelChange)
+		return s.cancelChange(b.CancelChange, c.GetVersion() >= versionCancel)
 	case *pb.Command_BeginReduce:
 		return s.beginReduce(b.BeginReduce)
 	case *pb.Command_BeginRestore:

@@ -265,8 +265,13 @@ func (s *State) finishChange(c *pb.FinishChange) Result {
 // cancelChange goes back to the old set. That is always right: all that was
 // acknowledged meanwhile has a write quorum there, too; also while the group is
 // being opened: an opening that counts with both sets counts with the old one.
-func (s *State) cancelChange(c *pb.CancelChange) Result {
-	v, g, err := s.quotedGroup(c.GetGroup())
+// Builds before refused that, and their commands still are.
+func (s *State) cancelChange(c *pb.CancelChange, whileOpened bool) Result {
+	find := s.groupToChange
+	if whileOpened {
+		find = s.quotedGroup
+	}
+	v, g, err := find(c.GetGroup())
 	if err == nil {
 		err = v.underWay(g)
 	}

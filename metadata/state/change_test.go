@@ -2,8 +2,11 @@ package state_test
 
 import (
 	"bytes"
+	"errors"
 	"slices"
 	"testing"
+
+	"google.golang.org/protobuf/proto"
 
 	"github.com/sextantdisk/sextant/internal/block"
 	"github.com/sextantdisk/sextant/metadata"
@@ -114,6 +117,31 @@ func TestR23ChangeIsCancelledDuringRecovery(t *testing.T) {
 	l.refuses(block.NotFound, cancel(about(1, 2, 0, 3)))
 	l.refuses(block.Unavailable, begin(about(1, 2, 0, 3), 2, 51, "a3"))
 	l.refuses(block.Stale, cancel(about(1, 1, 0, 3)))
+}
+
+// TestR23CancelOfAnOlderBuildStaysRefused: the log is replayed by newer builds, and
+// members of both apply the same entries.
+func TestR23CancelOfAnOlderBuildStaysRefused(t *testing.T) {
+	l := withGroup(t)
+	l.ok(begin(about(1, 1, 0, 1), 2, 50, "a3"))
+	l.ok(open(1, 1, "g2"))
+	before := l.group()
+	c := cancel(about(1, 2, 0, 2))
+	c.Version = 3
+	entry, err := proto.Marshal(c)
+	if err != nil {
+		t.Fatal(err)
+	}
+	l.next++
+	if r := l.s.Apply(l.next-1, entry); !errors.Is(r.Err, block.Unavailable) || l.group().Membership != before.Membership {
+		t.Fatalf("%v, the group is %+v", r.Err, l.group())
+	}
+	l.ok(done(1, 2))
+	l.next++
+	r := l.s.Apply(l.next-1, entry)
+	if now := l.group(); r.Err != nil || now.Joint() {
+		t.Fatalf("%v, the group is %+v", r.Err, now)
+	}
 }
 
 // TestR23ClosedVolumeWaits: without a gateway a change may begin and be

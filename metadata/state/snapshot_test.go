@@ -162,7 +162,7 @@ func TestNewerSnapshotIsRefused(t *testing.T) {
 }
 
 func TestSnapshotPrologueIsPinned(t *testing.T) {
-	if got, want := snapshotOf(t, state.New())[:12], "SXMETAST\x03\x00\x00\x00"; string(got) != want {
+	if got, want := snapshotOf(t, state.New())[:12], "SXMETAST\x04\x00\x00\x00"; string(got) != want {
 		t.Fatalf("a snapshot begins with %q, not %q", got, want)
 	}
 }
@@ -180,6 +180,18 @@ func TestSnapshotOfVersion1IsRead(t *testing.T) {
 	}
 	if !bytes.Equal(snapshotOf(t, s), l.snapshot()) {
 		t.Error("a snapshot of version 1 gives another state")
+	}
+}
+
+// TestSnapshotOfVersion3IsRead: version 4 changed what a command does, and no record.
+func TestSnapshotOfVersion3IsRead(t *testing.T) {
+	snap := sample(t)
+	s, err := state.Restore(bytes.NewReader(asVersion(t, snap, 3)))
+	if err != nil {
+		t.Fatal(err)
+	}
+	if !bytes.Equal(snapshotOf(t, s), snap) {
+		t.Error("a snapshot of version 3 gives another state")
 	}
 }
 

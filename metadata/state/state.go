@@ -13,7 +13,12 @@ import (
 //	   FinishChange and CancelChange; VolumeRecord.departed; OpenDone.unopened.
 //	3: groups that go on without a zone: the commands BeginReduce and
 //	   BeginRestore; PGRecord.sets that are smaller than the group.
-const Version = 3
+//	4: CancelChange is taken while a volume is opened.
+const Version = 4
+
+// versionCancel is from which version of a command on a change is cancelled while
+// its volume is opened: what was refused once is refused in each replay of the log.
+const versionCancel = 4
 
 // Bounds of what is kept, beside those of package metadata.
 const (

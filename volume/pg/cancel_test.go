@@ -58,7 +58,7 @@ func TestR23CancelledChangeFindsTheEnd(t *testing.T) {
 }
 
 // TestR23CancelledChangeOpensNothingByItself: until the log's end is found nothing is
-// committed, nor is anybody told anything but to answer the fence.
+// committed.
 func TestR23CancelledChangeOpensNothingByItself(t *testing.T) {
 	w := opening(t)
 	w.start(0, 1, 4, 5)
@@ -68,8 +68,27 @@ func TestR23CancelledChangeOpensNothingByItself(t *testing.T) {
 	if w.m.Committed() != 0 {
 		t.Errorf("committed up to %v before the log's end is found", w.m.Committed())
 	}
-	if got := w.kinds(0); !slices.Equal(got, []SendKind{SendJoin}) {
-		t.Errorf("a member was sent %v", got)
+}
+
+// TestR27MembersAreToldOfACancelledChange: before anything is sent that who does not
+// know of it refuses; also who is just answering the fence.
+func TestR27MembersAreToldOfACancelledChange(t *testing.T) {
+	w := opening(t)
+	w.start(0, 1, 3, 4, 5)
+	w.ack(old(9), 0, 1, 4)
+	w.ack(old(2), 5) // it lags
+	w.wait(FenceGrace - 1)
+	w.forget()
+	w.step(Input{Kind: Reconfigure, Config: cancelled()})
+	w.wait(1)
+	w.wantPhase(Opening)
+	for i, want := range map[quorum.Member]SendKind{0: SendPing, 3: SendJoin, 5: SendPing} {
+		if got := w.kinds(i); len(got) == 0 || got[0] != want {
+			t.Errorf("member %d was sent %v", i, got)
+		}
+	}
+	if got := w.kinds(5); !slices.Contains(got, SendCatchUp) {
+		t.Errorf("who lags was sent %v: the test proves nothing", got)
 	}
 }
 

@@ -75,9 +75,9 @@ func (m *Machine) reconfigure(now Time, next *quorum.Config) {
 	m.installed, m.syncPoint = 0, 0
 	for i := range m.members {
 		switch mb := &m.members[i]; {
-		case mb.serving() && m.phase != Fencing:
+		case mb.serving(): // who was not told refuses a CATCHUP
 			m.send(now, Send{Kind: SendPing, Member: quorum.Member(i)})
-		case mb.state == Refusing:
+		case mb.state == Refusing, mb.state == Joining:
 			m.up(now, quorum.Member(i))
 		}
 	}
