@@ -61,8 +61,7 @@ type bench struct {
 
 func (b *bench) work() {
 	for seed, ok := b.take(); ok; seed, ok = b.take() {
-		w := New(seed, false)
-		err := w.Run()
+		w, err := world(seed)
 		b.mu.Lock()
 		b.done++
 		b.sum.Add(w.Count)
@@ -71,6 +70,17 @@ func (b *bench) work() {
 		}
 		b.mu.Unlock()
 	}
+}
+
+// world runs one; a panic says which it was.
+func world(seed uint64) (w *World, err error) {
+	defer func() {
+		if p := recover(); p != nil {
+			panic(fmt.Sprintf("seed %d: %v; repeat: make sim SEED=%[1]d", seed, p))
+		}
+	}()
+	w = New(seed, false)
+	return w, w.Run()
 }
 
 // take gives the next seed, if there is to be another world.
@@ -120,6 +130,7 @@ func TestSeedsThatFailed(t *testing.T) {
 		1055145735956: "the copies of one hydration passed for those of the next, of which all were lost: hydration TestR21RoundsAreToldApart",
 		864689416551:  "two that lagged gave leaves to each other, for ever: pull TestR21WhoLagsTooGivesNoLeaves",
 		540038190736:  "an opening waited for who took a leaf that had rotten: pull TestR21ALeafThatNobodyCanGive",
+		422035689676:  "a hydration left out what one before it had copied, of which a part was lost: hydration TestR21RoundsBuildOnTheOneBefore",
 		191575259014:  "what settled while a hydration began was lost: logstore TestR22NothingSettlesWhileAHydrationBegins",
 	} {
 		t.Run(fmt.Sprint(seed), func(t *testing.T) {

@@ -63,6 +63,7 @@ const (
 	FloorMovesOn   Mutant = "floor-moves-on"   // the floor rises between the making of a hydration's first record and its being durable
 	LeafStaysWhole Mutant = "leaf-stays-whole" // a leaf that is copied over by an older one passes for what it was
 	LeafStaysNew   Mutant = "leaf-stays-new"   // so does one that records make older again
+	RoundUnmissed  Mutant = "round-unmissed"   // a hydration counts though one before it, whose leaves it left out, is lost
 	RoundsAlike    Mutant = "rounds-alike"     // the copies of a hydration that was given up pass for those of the next
 	CopiesUnmissed Mutant = "copies-unmissed"  // leaves count though a part of what was copied is lost
 	LostPeerAgain  Mutant = "lost-peer-again"  // a peer that has failed is asked again
@@ -98,7 +99,7 @@ func OfProtocol() []Mutant {
 func Covered() []Mutant {
 	return []Mutant{
 		GiveToAnybody, TakeAfterFence, UnhydratedCounts, FewFind, InstallUnasked, OldMembers, ChangeInRecovery, BornUnasked,
-		CancelUnwaited, MendBlindly, FloorMovesOn, LeafStaysWhole, LeafStaysNew, RoundsAlike,
+		CancelUnwaited, MendBlindly, FloorMovesOn, LeafStaysWhole, LeafStaysNew, RoundsAlike, RoundUnmissed,
 	}
 }
 

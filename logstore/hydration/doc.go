@@ -27,8 +27,9 @@
 //
 // A Copy that was lost to damage must not be missed: a leaf counts only when
 // its runs have come in their order, and End tells how many Copies there
-// were, and of which round: each that begins anew has a number. If that is not so,
-// all begins anew.
+// were, and of which round: each that begins anew has a number. A round leaves out what
+// the one before has copied; so it follows only when that one has ended. If any of
+// that is not so, all begins anew.
 //
 // Job: a state machine over those records.
 //

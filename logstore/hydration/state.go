@@ -125,7 +125,7 @@ func (s *State) Begin(x Index, m Mark) {
 	case s.On && !s.Spoiled && s.at(m):
 		s.Filled = nil // it goes on, and what was half-way is asked for anew
 		return
-	case m.Copies != 0 || !s.On && x.Floor() > m.LSN && !mutant.On(mutant.FloorMovesOn):
+	case !s.follows(x, m):
 		s.miss(x, m)
 		return
 	}
@@ -136,6 +136,22 @@ func (s *State) Begin(x Index, m Mark) {
 	if m.LSN != 0 && !x.Raise(m.LSN) { // 0: all is copied, whatever is settled
 		s.Spoil(x) // damage cut the chain
 	}
+}
+
+// follows tells whether a round can begin with m here. One that copies all can
+// anywhere. Another one leaves out what those before it had copied: so the last of
+// them must have ended here as well.
+func (s *State) follows(x Index, m Mark) bool {
+	switch {
+	case m.Copies != 0: // it goes on with what is not here
+		return false
+	case m.LSN == 0:
+		return true
+	case mutant.On(mutant.RoundUnmissed):
+	case s.On || m.Round != 0 && m.Round != s.Round+1:
+		return false
+	}
+	return s.On || x.Floor() <= m.LSN || mutant.On(mutant.FloorMovesOn)
 }
 
 // miss notes that something is lost of the round that a mark is of.

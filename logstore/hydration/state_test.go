@@ -245,6 +245,63 @@ func TestR21RoundsAreToldApart(t *testing.T) {
 	}
 }
 
+// R21: a hydration leaves out what the one before it has copied. Of that one a part is
+// lost, or its end, or all: the second one does not count either, and all begins anew.
+func TestR21RoundsBuildOnTheOneBefore(t *testing.T) {
+	x, live := &shelf{floor: 5, scl: 9}, State{}
+	first := live.Start(x.floor)
+	live.Begin(x, first)
+	copies := []Run{run(0, 0, 4, 20, 20), run(1, 0, 4, 8, 8)}
+	for _, r := range copies {
+		live.Copy(x, r)
+	}
+	end := live.Mark(8)
+	live.End(x, end)
+	second := live.Start(x.floor)
+	live.Begin(x, second)
+	rest := run(1, 0, 4, 30, 30)
+	live.Copy(x, rest)
+	last := live.Mark(30)
+	live.End(x, last)
+	if live.On || x.floor != 30 || second.LSN != 8 || second.Copies != 0 {
+		t.Fatalf("%+v after %+v: the test proves nothing", live, second)
+	}
+	for what, early := range map[string]func(x *shelf, s *State){
+		"all is there": func(x *shelf, s *State) {
+			s.Begin(x, first)
+			s.Copy(x, copies[0])
+			s.Copy(x, copies[1])
+			s.End(x, end)
+		},
+		"a copy is lost": func(x *shelf, s *State) {
+			s.Begin(x, first)
+			s.Copy(x, copies[1])
+			s.End(x, end)
+		},
+		"a copy and the end are lost": func(x *shelf, s *State) {
+			s.Begin(x, first)
+			s.Copy(x, copies[1])
+		},
+		"the end is lost": func(x *shelf, s *State) {
+			s.Begin(x, first)
+			s.Copy(x, copies[0])
+			s.Copy(x, copies[1])
+		},
+		"all is lost": func(*shelf, *State) {},
+	} {
+		x, s := &shelf{floor: 5, scl: 9}, State{} // the records tell up to 9
+		early(x, &s)
+		s.Begin(x, second)
+		s.Copy(x, rest)
+		s.End(x, last)
+		if good := what == "all is there"; s.On == good || (x.floor == 30) != good {
+			t.Errorf("%s: %+v, floor %d", what, s, x.floor)
+		} else if anew := s.Start(x.floor); !good && (anew.LSN != 0 || anew.Round <= last.Round) {
+			t.Errorf("%s: begins again with %+v", what, anew)
+		}
+	}
+}
+
 // R21: whatever is copied in whichever order, the chain goes on only when no copy
 // was lost, a leaf is whole exactly if its last runs cover it, all of its blocks
 // have what is told of it, and Lowest never goes back.

@@ -56,6 +56,7 @@ var (
 		mutant.LeafStaysWhole:   {"logstore", rules},
 		mutant.LeafStaysNew:     {"logstore", rules},
 		mutant.RoundsAlike:      {"logstore/hydration", rules},
+		mutant.RoundUnmissed:    {"logstore/hydration", rules},
 	}
 	rules = []string{"-test.run", "^TestR2"}
 )
