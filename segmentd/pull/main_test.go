@@ -146,6 +146,25 @@ func TestR21TwoBranchesAreLeftByLeaves(t *testing.T) {
 	s.step(Input{Kind: Begun, Since: 50}, "marks 0 after 50 from 0")
 }
 
+// The same when a third one, that had more, was lost meanwhile: leaves of who is there
+// bring it on.
+func TestR21TwoBranchesAreLeftThoughWhoHadMoreWasLost(t *testing.T) {
+	s := &teller{t: t}
+	s.step(Input{Kind: Begin, UpTo: 200, Peers: 1, SCL: 60, Floor: 50}, "records 0 (60, 200]")
+	s.step(Input{Kind: Page, Prev: 58, Last: 100}, "records 0 (50, 200]")
+	s.step(Input{Kind: Gone}, "discover")
+	s.step(Input{Kind: Found, Peers: 3}, "")
+	s.step(stand(0, 100, 57), "")
+	s.step(stand(2, 200, 190), "records 2 (50, 200]")
+	s.step(LostPeer(2), "")
+	s.step(stand(1, 60, 40), "records 1 (50, 60]")
+	s.step(Input{Kind: Page, Peer: 1, Prev: 50, Last: 60}, "records 0 (60, 100]")
+	s.step(Input{Kind: Page, Peer: 0, Prev: 58, Last: 100}, "")
+	s.step(Input{Kind: Saved, SCL: 60}, "")
+	s.step(Input{Kind: Saved, SCL: 60}, "")
+	s.step(Input{Kind: Saved, SCL: 60}, "begin")
+}
+
 // A peer whose log is cleaned is not the last word: one whose floor is not
 // above has all.
 func TestR20ALogThatReachesBackGoesFirst(t *testing.T) {

@@ -70,13 +70,13 @@ func (m *Machine) reached() {
 	case m.unsaved > 0:
 	case m.after < m.upTo && m.top() == 0:
 		m.fail(block.Unavailable, "no peer is left to ask")
-	case m.after < m.upTo && m.lostMore():
-		m.fail(block.Unavailable, "the peers that had what is after %v failed", m.after)
 	case m.scl < min(m.upTo, m.after):
 		// They came from two branches: the peer on the one that counts had no
 		// log back to the floor, and who had is on one that was annulled.
 		m.discover()
 		m.leaves()
+	case m.after < m.upTo && m.lostMore():
+		m.fail(block.Unavailable, "the peers that had what is after %v failed", m.after)
 	default:
 		m.phase = Done
 	}
