@@ -17,9 +17,8 @@ import (
 // learns of it with a renewal of its lease carries it on, as volume/changes.go
 // does, and the node of who left drops it.
 
-// seat takes a configuration that follows another one.
-func (x *group) seat(before *quorum.Config, cfg metadata.PGConfig) {
-	q := follows(before, cfg)
+// seat takes a configuration, and what it is as quorums.
+func (x *group) seat(q *quorum.Config, cfg metadata.PGConfig) {
 	x.cfg, x.quorum, x.nodes = cfg, q, make([]*node, len(q.Segments))
 	for m, id := range q.Segments {
 		for _, s := range cfg.Segments {
@@ -130,14 +129,18 @@ func (x *group) adopt(r state.Result) {
 }
 
 func (x *group) reconfigure(cfg metadata.PGConfig) {
-	if cfg.Membership < x.quorum.Epoch || !x.machine.MayReconfigure(follows(x.quorum, cfg)) {
+	if cfg.Membership < x.quorum.Epoch {
+		return
+	}
+	next := follows(x.quorum, cfg)
+	if !x.machine.MayReconfigure(next) {
 		return
 	}
 	before, g := x.quorum.Segments, x.g
 	if g.w.trace.keep {
 		g.w.note(x.index, "gateway %d goes on with m%d %v, hydrated %v", g.epoch, cfg.Membership, cfg.Sets, hydrated(cfg))
 	}
-	x.seat(x.quorum, cfg)
+	x.seat(next, cfg)
 	x.step(pg.Input{Kind: pg.Reconfigure, Config: x.quorum})
 	for m, n := range x.nodes {
 		isNew := m >= len(before) || before[m] != x.quorum.Segments[m]

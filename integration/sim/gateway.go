@@ -130,7 +130,7 @@ func (g *gateway) know(cfg metadata.PGConfig) *group {
 		return g.group[i]
 	}
 	x := &group{g: g, index: i}
-	x.seat(&quorum.Config{}, cfg)
+	x.seat(follows(&quorum.Config{}, cfg), cfg)
 	e := g.epoch
 	empty, unopened := quorum.EmptyWaits(cfg.Born, e, g.emptyUntil, g.knownUntil)
 	x.machine = pg.New(pg.Config{

@@ -134,8 +134,7 @@ func TestSeedsThatFailed(t *testing.T) {
 		191575259014:  "what settled while a hydration began was lost: logstore TestR22NothingSettlesWhileAHydrationBegins",
 	} {
 		t.Run(fmt.Sprint(seed), func(t *testing.T) {
-			w := New(seed, false)
-			if err := w.Run(); err != nil {
+			if _, err := world(seed); err != nil {
 				t.Errorf("%s: %v\nrepeat: make sim SEED=%d", why, err, seed)
 			}
 		})

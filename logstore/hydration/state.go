@@ -147,11 +147,10 @@ func (s *State) follows(x Index, m Mark) bool {
 		return false
 	case m.LSN == 0:
 		return true
-	case mutant.On(mutant.RoundUnmissed):
-	case s.On || m.Round != 0 && m.Round != s.Round+1:
+	case (s.On || m.Round != 0 && m.Round != s.Round+1) && !mutant.On(mutant.RoundUnmissed):
 		return false
 	}
-	return s.On || x.Floor() <= m.LSN || mutant.On(mutant.FloorMovesOn)
+	return x.Floor() <= m.LSN || mutant.On(mutant.FloorMovesOn)
 }
 
 // miss notes that something is lost of the round that a mark is of.
