@@ -25,9 +25,10 @@ type batch struct {
 	// without: tickets that bring payload are left out, for want of space.
 	without bool
 
-	header []byte // aligned, maxHeaderPages long
+	// Made by encode, for put.
+	header []byte
 	iov    [][]byte
-	bounce []*slab.Buffer
+	lent   []*slab.Buffer
 }
 
 // item is one record of a batch.
@@ -39,14 +40,10 @@ type item struct {
 	own     *ownRecord
 }
 
-func newBatch() batch { return batch{header: alignedPages(maxHeaderPages)} }
-
 func (b *batch) reset() {
 	clear(b.items)
 	clear(b.tickets)
-	clear(b.iov)
-	clear(b.bounce)
-	b.items, b.tickets, b.iov, b.bounce = b.items[:0], b.tickets[:0], b.iov[:0], b.bounce[:0]
+	b.items, b.tickets = b.items[:0], b.tickets[:0]
 	b.used, b.payload, b.mark, b.without = batchHeaderSize, 0, false, false
 }
 
@@ -251,6 +248,7 @@ func (s *Store) write() error {
 func (s *Store) put(b *batch, h *head, seq batchSeq) (took time.Duration, err error) {
 	h.file.claims.take(h.next + b.pages())
 	b.encode(h, seq)
+	defer b.release()
 	start := s.cfg.Clock.Now()
 	if err := h.writer.WritevAt(b.iov, h.next.at()); err != nil {
 		return 0, diskError(err, "writing", h.file.name)
@@ -260,9 +258,6 @@ func (s *Store) put(b *batch, h *head, seq batchSeq) (took time.Duration, err er
 			return 0, block.Wrap(block.Unavailable, err, "the disk failed: syncing %s", h.file.name)
 		}
 	}
-	for _, c := range b.bounce {
-		c.Release()
-	}
 	h.hs.add(b.header[:b.used], h.file.header.pages)
 	return s.cfg.Clock.Now().Sub(start), nil
 }
@@ -271,34 +266,6 @@ func (s *Store) put(b *batch, h *head, seq batchSeq) (took time.Duration, err er
 // acknowledged together with the next one.
 func (s *Store) flushesLater() bool {
 	return mutant.On(mutant.TwoFlushes) && len(s.batch.items)%2 == 1
-}
-
-// encode fills the batch's header pages and the list of what to write.
-func (b *batch) encode(h *head, seq batchSeq) {
-	p := b.header[:b.headerPages()*pageSize]
-	clear(p)
-	rest := p[batchHeaderSize:]
-	b.iov = append(b.iov[:0], p) // it may have been tried before
-	for i := range b.items {
-		it := &b.items[i]
-		rest = it.d.encode(rest, it.sums)
-		if len(it.payload) == 0 {
-			continue
-		}
-		if h.writer.Direct() && !aligned(it.payload) {
-			c := copied(it.payload)
-			b.bounce = append(b.bounce, c)
-			b.iov = append(b.iov, c.Bytes())
-			continue
-		}
-		b.iov = append(b.iov, it.payload)
-	}
-	hd := batchHeader{
-		nonce: h.file.header.nonce, file: h.file.header.seq, page: h.next, seq: seq,
-		headerPages: b.headerPages(), records: len(b.items), payloadPages: b.payload,
-		prevPage: h.lastPage, used: b.used,
-	}
-	hd.encode(p)
 }
 
 // flushed counts a durable batch.

@@ -75,10 +75,11 @@ func (h *fileHeader) encode(p []byte) {
 	le.PutUint32(p[12:], uint32(sumWithout(p, 12)))
 }
 
+var noSum [4]byte
+
 // sumWithout is the checksum of p with the four bytes at off taken as zero.
 func sumWithout(p []byte, off int) block.Sum {
-	var zero [4]byte
-	return block.Checksum(p[:off]).Extend(zero[:]).Extend(p[off+4:])
+	return block.Checksum(p[:off]).Extend(noSum[:]).Extend(p[off+4:])
 }
 
 // decodeFileHeader reads a page. Error kinds: Corrupt, Version.

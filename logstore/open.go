@@ -48,7 +48,7 @@ func Open(fsys vfs.FS, dir string, disk block.DiskID, cfg Config) (*Store, error
 func newStore(fsys vfs.FS, dir string, disk block.DiskID, cfg Config, lock interface{ Close() error }) *Store {
 	s := &Store{
 		fs: fsys, dir: dir, disk: disk, cfg: cfg, lock: lock, stop: make(chan struct{}),
-		maxRecord: cfg.FileSize - headerCopies*pageSize, filer: newFiler(fsys, dir, disk, &cfg), batch: newBatch(),
+		maxRecord: cfg.FileSize - headerCopies*pageSize, filer: newFiler(fsys, dir, disk, &cfg),
 	}
 	s.ledger.files = &s.files
 	s.stalls.base = cfg.Clock.Now()
@@ -57,7 +57,6 @@ func newStore(fsys vfs.FS, dir string, disk block.DiskID, cfg Config, lock inter
 	s.keeper = keeper{store: s, wake: newBell()}
 	s.filler = filler{store: s, wake: newBell()}
 	s.cleaner = cleaner{store: s, wake: newBell()}
-	s.cleaner.cold.batch = newBatch()
 	s.cleaner.cold.batch.reset()
 	s.sealer = sealer{store: s, wake: newBell()}
 	s.warmer = warmer{store: s, wake: newBell()}

@@ -84,6 +84,9 @@ func Wrap(k Kind, cause error, format string, args ...any) error {
 
 // KindOf is the kind of the outermost Failure in err's tree, or Unknown.
 func KindOf(err error) Kind {
+	if err == nil {
+		return Unknown
+	}
 	var f *Failure
 	if errors.As(err, &f) {
 		return f.Kind
