@@ -14,8 +14,9 @@ import (
 // version is set when the binary is built.
 var version = "unknown"
 
-// slack is how late timers of each daemon may be. A gateway's decide when a
-// slow read is sent elsewhere; none of a segment daemon's is in anybody's way.
+// slack is how late the Go runtime's monitor may be in each daemon, which hands
+// processors of threads that are in a system call to others. A gateway's threads
+// rarely are for long.
 var slack = map[string]time.Duration{
 	"dev": time.Millisecond, "nbd": time.Millisecond, "metadata": time.Millisecond, "segment": 5 * time.Millisecond,
 }

@@ -1,8 +1,10 @@
 package timerslack
 
 import (
+	"errors"
 	"os"
 	"runtime"
+	"sync"
 	"syscall"
 	"time"
 
@@ -11,17 +13,22 @@ import (
 	"github.com/sextantdisk/sextant/internal/block"
 )
 
-// marker is the environment variable that says that this has been tried.
+// marker is the environment variable that says that this has been tried, and
+// what the slack was before.
 const marker = "SEXTANT_TIMER_SLACK"
 
-// Widen starts this process anew with the given slack for all its threads. It
-// does not return when it succeeds. In the new process, and wherever the slack
-// is as wide already, it returns nil at once; Unavailable tells why the
-// process goes on with the slack that it had. It must be called first in main.
+// Widen starts this process anew, with the given slack for the thread that the
+// Go runtime watches it from, its monitor. It does not return when it succeeds.
+// In the new process, and wherever the slack is as wide already, it returns nil;
+// Unavailable tells why the process goes on with the slack that it had. It must
+// be called first in main.
 func Widen(slack time.Duration) error {
-	_, tried := os.LookupEnv(marker)
-	if tried {
-		return os.Unsetenv(marker) // the children of this process are not concerned
+	had, again := os.LookupEnv(marker)
+	if again {
+		if err := os.Unsetenv(marker); err != nil { // the children of this process are not concerned
+			return block.Wrap(block.Unavailable, err, "the timer slack")
+		}
+		return narrow(had)
 	}
 	runtime.LockOSThread()
 	defer runtime.UnlockOSThread()
@@ -32,15 +39,74 @@ func Widen(slack time.Duration) error {
 	if have >= slack {
 		return nil
 	}
-	if err := unix.Prctl(unix.PR_SET_TIMERSLACK, uintptr(slack.Nanoseconds()), 0, 0, 0); err != nil {
-		return block.Wrap(block.Unavailable, err, "setting the timer slack to %v", slack)
+	if err := set(slack); err != nil {
+		return err
 	}
 	self, err := os.Executable()
 	if err != nil {
 		return block.Wrap(block.Unavailable, err, "starting anew with a timer slack of %v", slack)
 	}
-	err = syscall.Exec(self, os.Args, append(os.Environ(), marker+"="+slack.String()))
-	return block.Wrap(block.Unavailable, err, "starting %s anew with a timer slack of %v", self, slack)
+	err = syscall.Exec(self, os.Args, append(os.Environ(), marker+"="+have.String()))
+	return errors.Join(block.Wrap(block.Unavailable, err, "starting %s anew with a timer slack of %v", self, slack), set(have))
+}
+
+const (
+	// spareThreads are made ahead: a thread that the monitor makes, because all
+	// others are in system calls, has its slack.
+	spareThreads = 16
+	// A thread that sleeps while it looks for work is missed; it is awake when
+	// it is asked once more.
+	narrowRounds = 2
+	roundPause   = 5 * time.Millisecond
+)
+
+// narrow gives back the slack of before to the threads that run goroutines, if
+// need be but for one or two that are in nobody's way.
+func narrow(before string) error {
+	slack, err := time.ParseDuration(before)
+	if err != nil {
+		return block.Wrap(block.Invalid, err, "%s in the environment", marker)
+	}
+	if err := set(slack); err != nil { // threads that this one makes have it, too
+		return err
+	}
+	for i := range narrowRounds {
+		if i > 0 {
+			time.Sleep(roundPause)
+		}
+		if err := onThreads(spareThreads, func() error { return set(slack) }); err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
+// onThreads calls f on n threads: of the goroutines that do, each keeps its own
+// until all have one.
+func onThreads(n int, f func() error) error {
+	errs := make([]error, n)
+	var called, ended sync.WaitGroup
+	called.Add(n)
+	for i := range n {
+		ended.Go(func() {
+			runtime.LockOSThread()
+			defer runtime.UnlockOSThread()
+			errs[i] = f()
+			called.Done()
+			called.Wait()
+		})
+	}
+	ended.Wait()
+	return errors.Join(errs...)
+}
+
+// set gives the calling thread a slack.
+func set(slack time.Duration) error {
+	err := unix.Prctl(unix.PR_SET_TIMERSLACK, uintptr(slack.Nanoseconds()), 0, 0, 0)
+	if err != nil {
+		return block.Wrap(block.Unavailable, err, "setting the timer slack to %v", slack)
+	}
+	return nil
 }
 
 // Get gives the slack of the calling thread.

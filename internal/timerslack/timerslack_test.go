@@ -5,6 +5,7 @@ import (
 	"os"
 	"os/exec"
 	"path/filepath"
+	"slices"
 	"strings"
 	"testing"
 	"time"
@@ -12,13 +13,16 @@ import (
 	"github.com/sextantdisk/sextant/internal/timerslack"
 )
 
-const role = "TIMERSLACK_TEST_ROLE"
+const (
+	role = "TIMERSLACK_TEST_ROLE"
+	wide = 3 * time.Millisecond
+)
 
 func TestMain(m *testing.M) {
 	if os.Getenv(role) == "" {
 		os.Exit(m.Run())
 	}
-	err := timerslack.Widen(3 * time.Millisecond)
+	err := timerslack.Widen(wide)
 	fmt.Println("pid", os.Getpid(), "args", os.Args[1:], "err", err)
 	for _, name := range threads() {
 		fmt.Println(name)
@@ -43,9 +47,17 @@ func threads() []string {
 	return out
 }
 
-// TestEveryThreadHasTheSlack looks at all threads of a process that widened
-// its slack: the runtime's monitor is one of them.
-func TestEveryThreadHasTheSlack(t *testing.T) {
+// mayBeWide: the monitor is; so are perhaps a thread of the runtime that makes
+// others, and two that were asleep when they were to be found.
+const mayBeWide = 4
+
+// TestFewThreadsHaveTheSlack looks at all threads of a process that widened its
+// slack. (Reading other threads' slack takes root.)
+func TestFewThreadsHaveTheSlack(t *testing.T) {
+	have, err := timerslack.Get()
+	if err != nil {
+		t.Fatal(err)
+	}
 	cmd := exec.Command(os.Args[0], "one", "two words")
 	cmd.Env = append(os.Environ(), role+"=child")
 	out, err := cmd.Output()
@@ -57,12 +69,18 @@ func TestEveryThreadHasTheSlack(t *testing.T) {
 	if lines[0] != want {
 		t.Errorf("the process says %q, want %q", lines[0], want)
 	}
-	if len(lines) < 3 {
+	slacks := lines[1:]
+	if len(slacks) < 3 {
 		t.Fatalf("there are no threads in %q", lines)
 	}
-	for _, l := range lines[1:] {
-		if l != "slack 3000000" {
-			t.Errorf("a thread says %q", l)
+	monitor := fmt.Sprint("slack ", wide.Nanoseconds())
+	others := slices.DeleteFunc(slices.Clone(slacks), func(l string) bool { return l == monitor })
+	if n := len(slacks) - len(others); n < 1 || n > mayBeWide || len(others) < 3*mayBeWide {
+		t.Errorf("%d of %d threads have the wide slack: %q", n, len(slacks), slacks)
+	}
+	for _, l := range others {
+		if l != fmt.Sprint("slack ", have.Nanoseconds()) {
+			t.Errorf("a thread says %q, want %v", l, have)
 		}
 	}
 }
