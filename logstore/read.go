@@ -51,7 +51,11 @@ func (g *Segment) plan(at block.LSN, first block.Index, n block.Count, dst *Read
 }
 
 func (g *Segment) planLocked(files *fileTable, at block.LSN, first block.Index, n block.Count, dst *ReadResult) (err error) {
-	if err := g.readableLocked(at, first, n); err != nil {
+	check := g.readableLocked
+	if dst.Held {
+		check = g.reachableLocked
+	}
+	if err := check(at, first, n); err != nil {
 		return err
 	}
 	g.mu.index.resolve(at, first, n, func(b block.Index, f found) bool {
@@ -91,18 +95,25 @@ func (p *piece) follows(l location) bool {
 	return p.file.header.seq == l.file && p.page+pageNo(p.n) == pageNo(l.page)
 }
 
-// readableLocked validates a read before any effect.
-func (g *Segment) readableLocked(at block.LSN, first block.Index, n block.Count) error {
-	c := &g.mu.index.chain
+// reachableLocked validates a range before any effect.
+func (g *Segment) reachableLocked(_ block.LSN, first block.Index, n block.Count) error {
 	switch {
 	case g.dropped.Load():
 		return block.Errorf(block.NotFound, "segment %v was dropped", g.id)
 	case n == 0 || uint64(first)+uint64(n) > maxBlocks:
 		return block.Errorf(block.Invalid, "range of %d blocks from %d does not lie in a protection group", n, first)
 	}
+	return nil
+}
+
+// readableLocked validates a read before any effect.
+func (g *Segment) readableLocked(at block.LSN, first block.Index, n block.Count) error {
+	if err := g.reachableLocked(at, first, n); err != nil {
+		return err
+	}
 	err := g.mu.index.hydration.Readable(at)
 	if err == nil {
-		err = c.Readable(at)
+		err = g.mu.index.chain.Readable(at)
 	}
 	if err != nil {
 		return block.Wrap(block.KindOf(err), err, "segment %v", g.id)

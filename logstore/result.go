@@ -31,6 +31,11 @@ type ReadResult struct {
 	// Gentle: few of the places where the bytes lie are read at a time. All at
 	// once, a hundred reads are in the way of whoever waits for a flush.
 	Gentle bool
+	// Held: what the index holds as of the LSN is read though the segment may lack
+	// what was written up to then, may have settled more, or be half-way in a
+	// hydration. It is for who can tell by its sum whether a block is the one that
+	// it wants: what an LSN wrote is the same everywhere (rule S2).
+	Held bool
 	// Runs cover the range that was read, in order.
 	Runs []Run
 	// Sums has one entry for each block of data; their bytes are packed in

@@ -17,6 +17,9 @@ const maxBad = 1024
 type BadBlock struct {
 	Block block.Index
 	Sum   block.Sum // of what was there
+	// At is an LSN as of which that is the newest version, at or above the one
+	// that wrote it.
+	At block.LSN
 }
 
 // Bad lists the blocks that are to be mended, in order. A block that was
@@ -36,12 +39,21 @@ func (g *Segment) Bad() []BadBlock {
 func (g *Segment) badLocked() (bad []BadBlock) {
 	for b, loc := range g.mu.bad {
 		if f := g.mu.index.newest(b); f.loc == loc {
-			bad = append(bad, BadBlock{b, f.sum})
+			bad = append(bad, BadBlock{b, f.sum, g.mu.index.writtenBy(b, loc)})
 		} else {
 			delete(g.mu.bad, b)
 		}
 	}
 	return bad
+}
+
+// writtenBy is an LSN as of which what lies at l, the newest of block b, is the
+// newest: its own, or, if it is settled, one that all is at or below that is.
+func (x *index) writtenBy(b block.Index, l location) block.LSN {
+	if hot := x.hot.at(b, l); hot != nil {
+		return hot.lsn
+	}
+	return max(x.chain.Floor(), x.hydration.High)
 }
 
 // noteBadLocked remembers a damaged block, if there is room.

@@ -31,7 +31,7 @@ func TestB3UnreadableSectorIsDamage(t *testing.T) {
 		d[0].Offset != all[1].Offset+all[1].Header+pageSize {
 		t.Fatalf("damage %v", d)
 	}
-	if bad := g.Bad(); len(bad) != 1 || bad[0] != (BadBlock{5, good.Sums[1]}) {
+	if bad := g.Bad(); len(bad) != 1 || bad[0] != (BadBlock{5, good.Sums[1], lsn(1, 1)}) {
 		t.Fatalf("bad blocks %v", bad)
 	}
 	must(t, s.Failed())
@@ -43,6 +43,26 @@ func TestB3UnreadableSectorIsDamage(t *testing.T) {
 	}
 	if n := s.Stats().Damages; n != 1 {
 		t.Errorf("%d damages are counted", n)
+	}
+}
+
+// TestS2BadBlockTellsAsOfWhen: others are asked for the version that is damaged, so
+// as of its own LSN, and not as of where this segment stands; once it is settled,
+// as of the floor.
+func TestS2BadBlockTellsAsOfWhen(t *testing.T) {
+	fs := newDisk()
+	s := open(t, fs, small())
+	g := create(t, s, 1)
+	put(t, g, write(lsn(1, 1), 0, 4, 1), write(lsn(1, 2), lsn(1, 1), 9, 1), write(lsn(1, 3), lsn(1, 2), 8, 1))
+	all, _ := batches(t, crash(fs))
+	rot(t, fs, all[1].File, all[1].Offset+all[1].Header+7)
+	r := ReadResult{Buf: make([]byte, block.Size)}
+	wantKind(t, g.ReadAt(lsn(1, 3), 4, 1, &r), block.Corrupt)
+	for _, floor := range []block.LSN{0, lsn(1, 2)} {
+		must(t, g.SetFloor(floor))
+		if bad := g.Bad(); len(bad) != 1 || bad[0].Block != 4 || bad[0].At != max(floor, lsn(1, 1)) {
+			t.Errorf("above floor %v bad are %+v", floor, bad)
+		}
 	}
 }
 

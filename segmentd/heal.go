@@ -75,7 +75,7 @@ func (s *Server) healFrom(h *hosted, from Peer, bad []logstore.BadBlock) ([]logs
 	left := slices.Clone(bad)
 	for len(left) > 0 {
 		b := left[0]
-		payload, err := p.block(h.log.SCL(), b.Block)
+		payload, err := p.block(b.At, b.Block)
 		if err != nil {
 			return left, err
 		}
@@ -103,11 +103,11 @@ func (h *hosted) ident() wire.Identity {
 	return wire.Identity{Cluster: m.Cluster, Volume: m.Volume, Segment: h.log.ID(), PG: m.PG, Epoch: h.mu.core.Promised(), Member: m.Member}
 }
 
-// block reads one block as of an LSN. What comes has the checksum that the
-// peer tells with it. Error kinds: those of the refusal, NotFound (no data
+// block reads one block as of an LSN, as the peer holds it. What comes has the
+// checksum that the peer tells with it. Error kinds: those of the refusal, NotFound (no data
 // there), Corrupt.
 func (p *peer) block(at block.LSN, b block.Index) ([]byte, error) {
-	m := wire.Read{Identity: p.ident, At: at, Block: b, Count: 1}
+	m := wire.Read{Identity: p.ident, At: at, Block: b, Count: 1, Mending: true}
 	h, meta, err := p.ask(m.Append(nil, wire.TypeRead, 1), fetchTimeout)
 	if err != nil {
 		return nil, block.Wrap(block.Unavailable, err, "reading block %d", b)

@@ -34,6 +34,7 @@ func (c *conn) handleRead(h wire.Header, meta []byte) error {
 		return err
 	}
 	o := newReadOp(c, h.Tag, host, m.Count)
+	o.res.Held = m.Mending
 	c.s.counters.Reads.Add(1)
 	if m.Home {
 		host.log.KeepWarm()

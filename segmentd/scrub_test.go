@@ -95,6 +95,36 @@ func TestS2DamageThatAReadFindsIsMended(t *testing.T) {
 	}
 }
 
+// TestS2WhoIsHalfWayMends: a copy that lags, and is half-way in a hydration, cannot be
+// read from; but what it has of the version that is damaged here is the same.
+func TestS2WhoIsHalfWayMends(t *testing.T) {
+	d := daemonOn(t, memfs.New(0)) // it never scrubs
+	c := d.opened()
+	recs := []wire.Record{record(lsn(1, 2), lsn(1, 1), 5, data('a', 2)), record(lsn(1, 3), lsn(1, 2), 9, data('b', 1))}
+	for i := range recs {
+		c.send(records(1, recs[i]))
+		c.ack()
+	}
+	p, peer := peerWith(t, opening(lsn(1, 1), 0), recs[0])
+	half, _ := p.Server.host(another)
+	if err := half.log.BeginHydration(); err != nil {
+		t.Fatal(err)
+	}
+	r := logstore.ReadResult{Buf: make([]byte, block.Size)}
+	if err := half.log.ReadAt(lsn(1, 2), 5, 1, &r); block.KindOf(err) == block.Unknown {
+		t.Fatalf("a segment that is half-way is read from: %v", err)
+	}
+	d.reg.set(func() { d.reg.peers = []Peer{peer} })
+	d.rot(data('a', 1))
+	c.send(read(1, lsn(1, 3), 5, 2))
+	c.refused(block.Corrupt)
+	eventually(t, "it is mended", func() bool { return d.Counters().Mended.Load() == 1 })
+	c.send(read(1, lsn(1, 3), 5, 2))
+	if _, p := c.answer(); !bytes.Equal(p, data('a', 2)) {
+		t.Error("the mended block does not read back")
+	}
+}
+
 // TestS1PassIsPacedAndResumes: a pass takes no longer than a day on a small
 // disk, its progress outlives the daemon, and the next begins a week later.
 func TestS1PassIsPacedAndResumes(t *testing.T) {

@@ -20,7 +20,7 @@ const MaxReadBlocks = block.Count(MaxPayload / block.Size)
 //	64  8  at       the read-point
 //	72  4  block
 //	76  4  blocks
-//	80  1  flags: 1: home
+//	80  1  flags: 1: home, 2: mending
 //	81  3  (zero)
 type Read struct {
 	Identity
@@ -30,9 +30,16 @@ type Read struct {
 	// Home: the reader comes back to this copy as long as it is fast, rather
 	// than to another; so it is worth having at hand what will be read.
 	Home bool
+	// Mending: the reader has the sum of the version that it wants, and takes
+	// no other. So what the segment has as of At is welcome though it is not
+	// whole as of then. A daemon that does not know this ends the connection.
+	Mending bool
 }
 
-const readHome = 1
+const (
+	readHome = 1 << iota
+	readMending
+)
 
 // Append adds the message as a frame to b. typ is TypeRead or TypeMap.
 func (m *Read) Append(b []byte, typ Type, tag Tag) []byte {
@@ -44,7 +51,10 @@ func (m *Read) Append(b []byte, typ Type, tag Tag) []byte {
 	b = binary.LittleEndian.AppendUint32(b, uint32(m.Count))
 	flags := uint32(0)
 	if m.Home {
-		flags = readHome
+		flags |= readHome
+	}
+	if m.Mending {
+		flags |= readMending
 	}
 	return finish(binary.LittleEndian.AppendUint32(b, flags), start, 0)
 }
@@ -57,10 +67,10 @@ func (m *Read) Decode(meta []byte, typ Type) error {
 	m.Block = block.Index(d.u32())
 	m.Count = block.Count(d.u32())
 	flags := d.u32()
-	m.Home = flags&readHome != 0
+	m.Home, m.Mending = flags&readHome != 0, flags&readMending != 0
 	switch {
 	case d.err != nil:
-	case flags&^readHome != 0:
+	case flags&^(readHome|readMending) != 0:
 		d.fail("flags %#x are not known", flags)
 	case m.Count == 0 || uint64(m.Block)+uint64(m.Count) > 1<<32:
 		d.fail("blocks %d+%d are out of range", m.Block, m.Count)

@@ -114,7 +114,7 @@ func samples() map[Type][]byte {
 		TypeWrite:   with(w.Append(nil, TypeWrite, 1), w.Records[1].Payload),
 		TypeRecords: with(records.Append(nil, TypeRecords, 1), w.Records[1].Payload),
 		TypeMend:    with((&Mend{Identity: id, Block: 4, Count: 1, Sums: sum}).Append(nil, 1), block0),
-		TypeRead:    (&Read{Identity: id, At: 7, Block: 1, Count: 2, Home: true}).Append(nil, TypeRead, 1),
+		TypeRead:    (&Read{Identity: id, At: 7, Block: 1, Count: 2, Home: true, Mending: true}).Append(nil, TypeRead, 1),
 		TypeMap:     (&Read{Identity: id, At: 7, Block: 1, Count: 1 << 20}).Append(nil, TypeMap, 1),
 		TypeData: with((&Data{Runs: []Run{{1, RunHole}, {1, RunData}}, Sums: sum}).
 			Append(nil, TypeData, 1), block0),

@@ -186,7 +186,7 @@ func (r *replica) askToMend() {
 			if p != nil && p.core != nil {
 				id.Member = max(id.Member, p.core.Meta().Member) // it is asked first
 			}
-			if p == nil || !w.near(n.zone, p.n.zone) || !p.reads(&id, v, r.chain.SCL()) {
+			if p == nil || !w.near(n.zone, p.n.zone) || !p.holds(&id, v, r.writtenBy(v)) {
 				return
 			}
 			n.after(life, w.delay(w.faults.Delay, p.n.slow), func() {
@@ -198,11 +198,19 @@ func (r *replica) askToMend() {
 	}
 }
 
-// reads tells whether a peer is given a version of a block that it asks for, as
-// of an LSN.
-func (r *replica) reads(id *wire.Identity, v version, at block.LSN) bool {
+// writtenBy is an LSN as of which its newest version of a block is that one.
+func (r *replica) writtenBy(v version) block.LSN {
+	if slices.Contains(r.hot[v.block], v.lsn) {
+		return v.lsn
+	}
+	return max(r.chain.Floor(), r.hydration.High)
+}
+
+// holds tells whether a peer is given a version of a block that it asks for, as of
+// an LSN: it knows it by its sum, so it does not matter whether what is here is
+// whole.
+func (r *replica) holds(id *wire.Identity, v version, at block.LSN) bool {
 	return r.core != nil && !r.n.down && !r.n.failed && r.core.AdmitRead(id) == nil &&
-		r.hydration.Readable(at) == nil && r.chain.Readable(at) == nil &&
 		r.version(v.block, at) == v.lsn && !r.finds(v.block, v.lsn)
 }
 

@@ -131,6 +131,7 @@ func TestSeedsThatFailed(t *testing.T) {
 		864689416551:  "two that lagged gave leaves to each other, for ever: pull TestR21WhoLagsTooGivesNoLeaves",
 		540038190736:  "an opening waited for who took a leaf that had rotten: pull TestR21ALeafThatNobodyCanGive",
 		422035689676:  "a hydration left out what one before it had copied, of which a part was lost: hydration TestR21RoundsBuildOnTheOneBefore",
+		36899655541:   "who has a version whole, and is half-way in a hydration, might not mend it: segmentd TestS2WhoIsHalfWayMends",
 		191575259014:  "what settled while a hydration began was lost: logstore TestR22NothingSettlesWhileAHydrationBegins",
 	} {
 		t.Run(fmt.Sprint(seed), func(t *testing.T) {
