@@ -53,7 +53,7 @@ func (x *index) writtenBy(b block.Index, l location) block.LSN {
 	if hot := x.hot.at(b, l); hot != nil {
 		return hot.lsn
 	}
-	return max(x.chain.Floor(), x.hydration.High)
+	return max(x.readable(), x.hydration.High)
 }
 
 // noteBadLocked remembers a damaged block, if there is room.

@@ -3,6 +3,7 @@ package logstore
 import (
 	"runtime"
 	"sync"
+	"time"
 	"unsafe"
 
 	"github.com/sextantdisk/sextant/internal/block"
@@ -62,9 +63,11 @@ const (
 	// maxOffPath bounds the records of a segment that wait for one before
 	// them or are annulled.
 	maxOffPath = 1 << 20
-	// maxYields bounds how long a leader lets others run first: some
-	// microseconds if there is nobody, where a flush takes a hundred.
-	maxYields = 16
+	// maxYields and maxPassing bound how long a leader lets others run first: some
+	// microseconds if there is nobody, and not much longer than a flush
+	// where somebody computes.
+	maxYields  = 16
+	maxPassing = 100 * time.Microsecond
 )
 
 // payload is what s's payloads take.
@@ -228,8 +231,11 @@ func (s *Store) letPass(told int) {
 	if told < 2 {
 		return
 	}
+	start := s.cfg.Clock.Now()
 	for range maxYields {
-		runtime.Gosched()
+		if runtime.Gosched(); s.cfg.Clock.Now().Sub(start) > maxPassing {
+			return
+		}
 		s.mu.Lock()
 		back := len(s.mu.queue)
 		s.mu.Unlock()

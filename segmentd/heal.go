@@ -2,7 +2,6 @@ package segmentd
 
 import (
 	"context"
-	"slices"
 
 	"github.com/sextantdisk/sextant/internal/block"
 	"github.com/sextantdisk/sextant/logstore"
@@ -24,6 +23,7 @@ type Peer struct {
 // the same with what they read; this is for all that nobody reads.
 func (c *scrubber) mend() {
 	c.healed = c.s.clock.Now()
+	c.rounds++
 	if c.s.Failed() != nil {
 		return
 	}
@@ -32,9 +32,19 @@ func (c *scrubber) mend() {
 			return
 		}
 		if bad := h.log.Bad(); len(bad) > 0 {
-			c.s.heal(h, bad[:min(len(bad), healBatch)])
+			c.s.heal(h, share(bad, c.rounds))
 		}
 	}
+}
+
+// share is what is tried of them in a round, others in the next: some perhaps
+// nobody has.
+func share(bad []logstore.BadBlock, round int) []logstore.BadBlock {
+	if len(bad) <= healBatch {
+		return bad
+	}
+	from := round % ((len(bad) + healBatch - 1) / healBatch) * healBatch
+	return bad[from:min(from+healBatch, len(bad))]
 }
 
 // heal asks one peer after the other for what is bad, until all is mended.
@@ -72,15 +82,16 @@ func (s *Server) healFrom(h *hosted, from Peer, bad []logstore.BadBlock) ([]logs
 		return bad, err
 	}
 	p.quote(&stands[0])
-	left := slices.Clone(bad)
-	for len(left) > 0 {
-		b := left[0]
+	left := bad[:0:0]
+	for i, b := range bad {
 		payload, err := p.block(b.At, b.Block)
-		if err != nil {
-			return left, err
-		}
-		if block.Checksum(payload) != b.Sum {
-			return left, block.Errorf(block.Mismatch, "block %d is another version there", b.Block)
+		switch kind := block.KindOf(err); {
+		case err == nil && block.Checksum(payload) == b.Sum:
+		case err == nil || kind == block.NotFound || kind == block.Corrupt || kind == block.Stale: // it may have the next one
+			left = append(left, b)
+			continue
+		default:
+			return append(left, bad[i:]...), err
 		}
 		switch err := h.log.Mend(b.Block, payload); block.KindOf(err) {
 		case block.NotFound, block.Mismatch: // written again, or given back, meanwhile
@@ -88,9 +99,8 @@ func (s *Server) healFrom(h *hosted, from Peer, bad []logstore.BadBlock) ([]logs
 			s.counters.Mended.Add(1)
 			s.log.Info("damaged block mended by a peer", "segment", h.log.ID(), "block", b.Block, "peer", from.Node)
 		default:
-			return left, err
+			return append(left, bad[i:]...), err
 		}
-		left = left[1:]
 	}
 	return left, nil
 }
@@ -104,8 +114,8 @@ func (h *hosted) ident() wire.Identity {
 }
 
 // block reads one block as of an LSN, as the peer holds it. What comes has the
-// checksum that the peer tells with it. Error kinds: those of the refusal, NotFound (no data
-// there), Corrupt.
+// checksum that the peer tells with it. Error kinds: those of the refusal,
+// NotFound (no data there), Corrupt, Invalid.
 func (p *peer) block(at block.LSN, b block.Index) ([]byte, error) {
 	m := wire.Read{Identity: p.ident, At: at, Block: b, Count: 1, Mending: true}
 	h, meta, err := p.ask(m.Append(nil, wire.TypeRead, 1), fetchTimeout)
@@ -119,8 +129,11 @@ func (p *peer) block(at block.LSN, b block.Index) ([]byte, error) {
 	if err := d.Decode(meta, h.Type, h.PayloadLen); err != nil {
 		return nil, err
 	}
-	if h.PayloadLen != block.Size || len(d.Sums) != 1 {
+	switch {
+	case h.PayloadLen == 0:
 		return nil, block.Errorf(block.NotFound, "block %d holds no data there", b)
+	case h.PayloadLen != block.Size || len(d.Sums) != 1:
+		return nil, block.Errorf(block.Invalid, "one block was asked for, %d bytes came", h.PayloadLen)
 	}
 	payload := make([]byte, block.Size)
 	if err := p.r.Payload(payload); err != nil {

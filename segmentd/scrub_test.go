@@ -125,6 +125,44 @@ func TestS2WhoIsHalfWayMends(t *testing.T) {
 	}
 }
 
+// TestS2WhatNobodyHasIsInNobodysWay: of two blocks that are damaged a peer has the
+// second one only. That is mended, and the other one waits.
+func TestS2WhatNobodyHasIsInNobodysWay(t *testing.T) {
+	d, c := scrubbing(t, memfs.New(0))
+	open := opening(lsn(1, 1), 0)
+	late := record(lsn(1, 3), lsn(1, 2), 50, data('b', 60)) // what scrubbing has written
+	_, peer := peerWith(t, open, record(lsn(1, 2), lsn(1, 1), 5, data('x', 1)), late)
+	d.rot(data('a', 1))
+	d.rot(data('b', 1))
+	d.reg.set(func() { d.reg.peers = []Peer{peer} })
+	d.pass("one is mended", healEvery, func() bool { return d.Report().Mended == 1 })
+	if r := d.Report(); r.Unmended != 1 {
+		t.Errorf("report %+v", r)
+	}
+	c.send(read(1, lsn(1, 3), 50, 60))
+	if _, p := c.answer(); !bytes.Equal(p, data('b', 60)) {
+		t.Error("the mended block does not read back")
+	}
+}
+
+// TestS2EachHasItsTurn: not the same ones are tried each time.
+func TestS2EachHasItsTurn(t *testing.T) {
+	for _, n := range []int{1, healBatch, healBatch + 1, 3*healBatch - 1} {
+		bad, tried := make([]logstore.BadBlock, n), make(map[block.Index]bool)
+		for i := range bad {
+			bad[i].Block = block.Index(i)
+		}
+		for round := 7; round < 10; round++ {
+			for _, b := range share(bad, round) {
+				tried[b.Block] = true
+			}
+		}
+		if len(tried) != n {
+			t.Errorf("in three rounds %d of %d were tried", len(tried), n)
+		}
+	}
+}
+
 // TestS1PassIsPacedAndResumes: a pass takes no longer than a day on a small
 // disk, its progress outlives the daemon, and the next begins a week later.
 func TestS1PassIsPacedAndResumes(t *testing.T) {

@@ -98,6 +98,7 @@ type scrubber struct {
 
 	saved  time.Time
 	healed time.Time
+	rounds int // of mending
 	mu     struct {
 		sync.Mutex
 		state ScrubState

@@ -44,7 +44,7 @@ func Widen(slack time.Duration) error {
 	}
 	self, err := os.Executable()
 	if err != nil {
-		return block.Wrap(block.Unavailable, err, "starting anew with a timer slack of %v", slack)
+		return errors.Join(block.Wrap(block.Unavailable, err, "starting anew with a timer slack of %v", slack), set(have))
 	}
 	err = syscall.Exec(self, os.Args, append(os.Environ(), marker+"="+have.String()))
 	return errors.Join(block.Wrap(block.Unavailable, err, "starting %s anew with a timer slack of %v", self, slack), set(have))
