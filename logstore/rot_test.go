@@ -66,6 +66,34 @@ func TestS2BadBlockTellsAsOfWhen(t *testing.T) {
 	}
 }
 
+// TestS2BadBlockOfAHydratedLeaf: leaves come as of several moments, and the chain goes
+// on from the earliest. A block of a later one is asked for as of then, while the
+// hydration goes on, when it has ended and in the next.
+func TestS2BadBlockOfAHydratedLeaf(t *testing.T) {
+	g := create(t, open(t, newDisk(), small()), 1)
+	p := payload(pageSize, 7)
+	sums := []block.Sum{block.Checksum(p)}
+	late, early := lsn(1, 10), lsn(1, 5)
+	must(t, g.BeginHydration())
+	for leaf, cut := range []block.LSN{late, early} {
+		first := block.Index(leaf * leafBlocks)
+		must(t, g.EnqueueCopy([]CopyRun{
+			{Block: first, Count: 1, Kind: RunData, Cut: cut, MaxLSN: cut, Sums: sums, Payload: p},
+			{Block: first + 1, Count: leafBlocks - 1, Kind: RunHole, Cut: cut, MaxLSN: cut},
+		}).Wait())
+	}
+	loc := g.newest(0).loc
+	g.mu.Lock()
+	g.noteBadLocked(0, loc)
+	g.mu.Unlock()
+	for _, next := range []func() error{func() error { return nil }, func() error { return g.Hydrate(early) }, g.BeginHydration} {
+		must(t, next())
+		if bad := g.Bad(); len(bad) != 1 || bad[0].At != late {
+			t.Errorf("floor %v: bad are %+v, want one as of %v", g.State().Floor, bad, late)
+		}
+	}
+}
+
 // TestDamageMetAgainCountsOnce, and is forgotten when its block is
 // overwritten.
 func TestDamageMetAgainCountsOnce(t *testing.T) {
