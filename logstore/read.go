@@ -51,11 +51,11 @@ func (g *Segment) plan(at block.LSN, first block.Index, n block.Count, dst *Read
 }
 
 func (g *Segment) planLocked(files *fileTable, at block.LSN, first block.Index, n block.Count, dst *ReadResult) (err error) {
-	check := g.readableLocked
-	if dst.Held {
-		check = g.reachableLocked
+	err = g.reachableLocked(first, n)
+	if err == nil && !dst.Held {
+		err = g.completeLocked(at)
 	}
-	if err := check(at, first, n); err != nil {
+	if err != nil {
 		return err
 	}
 	g.mu.index.resolve(at, first, n, func(b block.Index, f found) bool {
@@ -96,7 +96,7 @@ func (p *piece) follows(l location) bool {
 }
 
 // reachableLocked validates a range before any effect.
-func (g *Segment) reachableLocked(_ block.LSN, first block.Index, n block.Count) error {
+func (g *Segment) reachableLocked(first block.Index, n block.Count) error {
 	switch {
 	case g.dropped.Load():
 		return block.Errorf(block.NotFound, "segment %v was dropped", g.id)
@@ -108,9 +108,14 @@ func (g *Segment) reachableLocked(_ block.LSN, first block.Index, n block.Count)
 
 // readableLocked validates a read before any effect.
 func (g *Segment) readableLocked(at block.LSN, first block.Index, n block.Count) error {
-	if err := g.reachableLocked(at, first, n); err != nil {
+	if err := g.reachableLocked(first, n); err != nil {
 		return err
 	}
+	return g.completeLocked(at)
+}
+
+// completeLocked tells why not all is here as of an LSN.
+func (g *Segment) completeLocked(at block.LSN) error {
 	err := g.mu.index.hydration.Readable(at)
 	if err == nil {
 		err = g.mu.index.chain.Readable(at)

@@ -48,12 +48,12 @@ func (g *Segment) badLocked() (bad []BadBlock) {
 }
 
 // writtenBy is an LSN as of which what lies at l, the newest of block b, is the
-// newest: its own, or, if it is settled, one that all is at or below that is.
+// newest: its own, or, if it is settled, one that nothing settled is above.
 func (x *index) writtenBy(b block.Index, l location) block.LSN {
 	if hot := x.hot.at(b, l); hot != nil {
 		return hot.lsn
 	}
-	return max(x.readable(), x.hydration.High)
+	return x.hydration.Newest(x.chain.Floor())
 }
 
 // noteBadLocked remembers a damaged block, if there is room.

@@ -233,13 +233,11 @@ func (s *Store) letPass(told int) {
 	}
 	start := s.cfg.Clock.Now()
 	for range maxYields {
-		if runtime.Gosched(); s.cfg.Clock.Now().Sub(start) > maxPassing {
-			return
-		}
+		runtime.Gosched()
 		s.mu.Lock()
 		back := len(s.mu.queue)
 		s.mu.Unlock()
-		if back > told { // and the caller's own
+		if back > told || s.cfg.Clock.Now().Sub(start) > maxPassing { // told and the caller's own
 			return
 		}
 	}

@@ -87,7 +87,7 @@ func (s *Server) healFrom(h *hosted, from Peer, bad []logstore.BadBlock) ([]logs
 		payload, err := p.block(b.At, b.Block)
 		switch kind := block.KindOf(err); {
 		case err == nil && block.Checksum(payload) == b.Sum:
-		case err == nil || kind == block.NotFound || kind == block.Corrupt || kind == block.Stale: // it may have the next one
+		case err == nil || kind == block.NotFound || kind == block.Corrupt: // it may have the next one
 			left = append(left, b)
 			continue
 		default:

@@ -70,10 +70,7 @@ func TestS1ScrubFindsAndPeersMend(t *testing.T) {
 	if r := d.Report(); r.Unmended != 0 || r.Damages != 1 || len(r.Segments) != 0 {
 		t.Errorf("report %+v", r)
 	}
-	c.send(read(1, lsn(1, 3), 5, 2))
-	if _, p := c.answer(); !bytes.Equal(p, data('a', 2)) {
-		t.Error("the mended block does not read back")
-	}
+	c.readsBack(lsn(1, 3), 5, data('a', 2))
 }
 
 // TestS2DamageThatAReadFindsIsMended, by peers, without waiting for a scrub.
@@ -84,14 +81,27 @@ func TestS2DamageThatAReadFindsIsMended(t *testing.T) {
 	c.send(records(1, rec))
 	c.ack()
 	_, peer := peerWith(t, opening(lsn(1, 1), 0), rec)
+	d.mendsWhatIsRead(c, lsn(1, 2), peer)
+}
+
+// mendsWhatIsRead has a read as of an LSN find damage in blocks 5 and 6, which were
+// written as data('a', 2), and a peer mend it.
+func (d *daemon) mendsWhatIsRead(c *caller, at block.LSN, peer Peer) {
+	d.t.Helper()
 	d.reg.set(func() { d.reg.peers = []Peer{peer} })
 	d.rot(data('a', 1))
-	c.send(read(1, lsn(1, 2), 5, 2))
+	c.send(read(1, at, 5, 2))
 	c.refused(block.Corrupt)
-	eventually(t, "it is mended", func() bool { return d.Counters().Mended.Load() == 1 })
-	c.send(read(1, lsn(1, 2), 5, 2))
-	if _, p := c.answer(); !bytes.Equal(p, data('a', 2)) {
-		t.Error("the mended block does not read back")
+	eventually(d.t, "it is mended", func() bool { return d.Counters().Mended.Load() == 1 })
+	c.readsBack(at, 5, data('a', 2))
+}
+
+// readsBack reads what was mended.
+func (c *caller) readsBack(at block.LSN, first block.Index, want []byte) {
+	c.t.Helper()
+	c.send(read(1, at, first, block.Count(len(want)/block.Size)))
+	if _, p := c.answer(); !bytes.Equal(p, want) {
+		c.t.Error("the mended block does not read back")
 	}
 }
 
@@ -114,15 +124,7 @@ func TestS2WhoIsHalfWayMends(t *testing.T) {
 	if err := half.log.ReadAt(lsn(1, 2), 5, 1, &r); block.KindOf(err) == block.Unknown {
 		t.Fatalf("a segment that is half-way is read from: %v", err)
 	}
-	d.reg.set(func() { d.reg.peers = []Peer{peer} })
-	d.rot(data('a', 1))
-	c.send(read(1, lsn(1, 3), 5, 2))
-	c.refused(block.Corrupt)
-	eventually(t, "it is mended", func() bool { return d.Counters().Mended.Load() == 1 })
-	c.send(read(1, lsn(1, 3), 5, 2))
-	if _, p := c.answer(); !bytes.Equal(p, data('a', 2)) {
-		t.Error("the mended block does not read back")
-	}
+	d.mendsWhatIsRead(c, lsn(1, 3), peer)
 }
 
 // TestS2WhatNobodyHasIsInNobodysWay: of two blocks that are damaged a peer has the
@@ -139,10 +141,7 @@ func TestS2WhatNobodyHasIsInNobodysWay(t *testing.T) {
 	if r := d.Report(); r.Unmended != 1 {
 		t.Errorf("report %+v", r)
 	}
-	c.send(read(1, lsn(1, 3), 50, 60))
-	if _, p := c.answer(); !bytes.Equal(p, data('b', 60)) {
-		t.Error("the mended block does not read back")
-	}
+	c.readsBack(lsn(1, 3), 50, data('b', 60))
 }
 
 // TestS2EachHasItsTurn: not the same ones are tried each time.

@@ -203,7 +203,7 @@ func (r *replica) writtenBy(v version) block.LSN {
 	if slices.Contains(r.hot[v.block], v.lsn) {
 		return v.lsn
 	}
-	return max(r.hydration.Lowest(r.chain.Floor()), r.hydration.High)
+	return r.hydration.Newest(r.chain.Floor())
 }
 
 // holds tells whether a peer is given a version of a block that it asks for, as of

@@ -74,30 +74,30 @@ func narrow(before string) error {
 		if i > 0 {
 			time.Sleep(roundPause)
 		}
-		if err := onThreads(spareThreads, func() error { return set(slack) }); err != nil {
+		if err := setOnThreads(slack); err != nil {
 			return err
 		}
 	}
 	return nil
 }
 
-// onThreads calls f on n threads: of the goroutines that do, each keeps its own
-// until all have one.
-func onThreads(n int, f func() error) error {
-	errs := make([]error, n)
-	var called, ended sync.WaitGroup
-	called.Add(n)
-	for i := range n {
+// setOnThreads gives spareThreads threads a slack: of the goroutines that do, each
+// keeps its own until all have one.
+func setOnThreads(slack time.Duration) error {
+	var errs [spareThreads]error
+	var done, ended sync.WaitGroup
+	done.Add(len(errs))
+	for i := range errs {
 		ended.Go(func() {
 			runtime.LockOSThread()
 			defer runtime.UnlockOSThread()
-			errs[i] = f()
-			called.Done()
-			called.Wait()
+			errs[i] = set(slack)
+			done.Done()
+			done.Wait()
 		})
 	}
 	ended.Wait()
-	return errors.Join(errs...)
+	return errors.Join(errs[:]...)
 }
 
 // set gives the calling thread a slack.

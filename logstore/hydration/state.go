@@ -244,6 +244,9 @@ func (s *State) MayEnd(floor, cut block.LSN) error {
 // Lowest is the lowest LSN as of which all blocks are whole.
 func (s *State) Lowest(floor block.LSN) block.LSN { return max(floor, s.Solid) }
 
+// Newest is an LSN that no settled block is above; floor is the chain's.
+func (s *State) Newest(floor block.LSN) block.LSN { return max(s.Lowest(floor), s.High) }
+
 // Readable says whether the base can serve a read at l: not while leaves come,
 // nor as of an LSN below one of theirs. Error kinds: Unavailable, Stale.
 func (s *State) Readable(l block.LSN) error {
