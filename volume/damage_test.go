@@ -314,6 +314,9 @@ func TestR11FastestCompleteCopyIsAsked(t *testing.T) {
 	g.write(0, fill('a', block.Size))
 	g.complete(0, all...)
 	x := g.v.group(0)
+	for _, l := range x.roster.Load().links {
+		eventually(t, "the connection for reads", func() bool { return l.reads.out.Load() != nil })
+	}
 	for k := range x.roster.Load().links {
 		for i, l := range x.roster.Load().links {
 			l.reads.ewma.Store(int64(1_000_000_000 + i))
@@ -334,6 +337,35 @@ func TestR11FastestCompleteCopyIsAsked(t *testing.T) {
 	g.wantBytes(0, fill('b', block.Size))
 	if s.nodes[5].daemon.Counters().Reads.Load() != before {
 		t.Error("a copy that is not complete was asked")
+	}
+}
+
+// TestLongReadsAreAskedInPieces: several daemons may have a part in one read, and
+// the client gets it as if it had been one.
+func TestLongReadsAreAskedInPieces(t *testing.T) {
+	s := newSystem(t)
+	g := s.open()
+	const size = 1 * block.MiB
+	want := make([]byte, size+2*block.Size)
+	for i := range want {
+		want[i] = byte(i>>12) * 31
+	}
+	g.write(0, want)
+	for _, c := range []struct {
+		off   block.Offset
+		n     block.ByteCount
+		asked uint64
+	}{
+		{0, readBytes, 1},
+		{block.Size, readBytes + block.Size, 2},
+		{block.Size, size, 4},
+		{1, size, 5}, // a block more, for its two ends
+	} {
+		before := g.v.Counters().Reads.Load()
+		g.wantBytes(c.off, want[c.off:block.ByteCount(c.off)+c.n])
+		if got := g.v.Counters().Reads.Load() - before; got != c.asked {
+			t.Errorf("%d bytes from %d on were asked in %d pieces, want %d", c.n, c.off, got, c.asked)
+		}
 	}
 }
 

@@ -273,8 +273,13 @@ func (h *Handle) Read(off block.Offset, data *slab.Buffer, w Waiter) {
 	req.pieceDone(&h.b, nil)
 }
 
-// readPiece reads what lies in one group, in pieces that fit a frame. Where
-// no group is, there are zeroes (B4).
+// readBytes is the most that one READ asks for. A longer read asks for several
+// pieces at once: one is read from disk while another one is on its way, and what
+// was received is in the processor's cache still when it is summed (ADR 43).
+const readBytes = 256 << 10
+
+// readPiece reads what lies in one group. Where no group is, there are zeroes
+// (B4).
 func (h *Handle) readPiece(req *readReq, p block.Piece, dst []byte) {
 	g := h.v.group(p.PG)
 	if g == nil {
@@ -287,7 +292,7 @@ func (h *Handle) readPiece(req *readReq, p block.Piece, dst []byte) {
 	}
 	first := block.Index(p.Start / block.Size)
 	for len(dst) > 0 {
-		n := min(len(dst), wire.MaxPayload)
+		n := min(len(dst), readBytes)
 		req.left.Add(1)
 		h.v.counters.Reads.Add(1)
 		h.v.budget.earn()
