@@ -49,7 +49,7 @@ func (n *node) rot(p []byte) {
 func TestB3DamagedCopiesAreNeverSeenAndMended(t *testing.T) {
 	s := newSystem(t)
 	g := s.open()
-	const n = 100 * block.Size // more than one mending message carries
+	const n = 100 * block.Size // more than one READ asks for, and one MEND brings
 	p := fill('a', n)
 	copy(p[(n-block.Size):], fill('z', block.Size))
 	g.write(0, p)
@@ -356,8 +356,8 @@ func TestLongReadsAreAskedInPieces(t *testing.T) {
 		n     block.ByteCount
 		asked uint64
 	}{
-		{0, readBytes, 1},
-		{block.Size, readBytes + block.Size, 2},
+		{0, block.MaxRecordBytes, 1},
+		{block.Size, block.MaxRecordBytes + block.Size, 2},
 		{block.Size, size, 4},
 		{1, size, 5}, // a block more, for its two ends
 	} {

@@ -273,10 +273,11 @@ func (h *Handle) Read(off block.Offset, data *slab.Buffer, w Waiter) {
 	req.pieceDone(&h.b, nil)
 }
 
-// readBytes is the most that one READ asks for. A longer read asks for several
-// pieces at once: one is read from disk while another one is on its way, and what
-// was received is in the processor's cache still when it is summed (ADR 43).
-const readBytes = 256 << 10
+// readBytes is the most that one READ asks for: as much as one record brings, and
+// one MEND. A longer read asks for several pieces at once: one is read from disk
+// while another one is on its way, and what was received is in the processor's
+// cache still when it is summed (ADR 43).
+const readBytes = int(block.MaxRecordBytes)
 
 // readPiece reads what lies in one group. Where no group is, there are zeroes
 // (B4).

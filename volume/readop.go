@@ -366,20 +366,17 @@ func (o *readOp) mend(b *batch) {
 		return
 	}
 	for m := range o.roster.links {
-		if !corrupt.Has(quorum.Member(m)) {
-			continue
-		}
-		for from := block.Count(0); from < o.count; from += block.MaxRecordBlocks {
-			o.mendPart(b, quorum.Member(m), from, min(o.count-from, block.MaxRecordBlocks))
+		if corrupt.Has(quorum.Member(m)) {
+			o.mendAt(b, quorum.Member(m))
 		}
 	}
 }
 
-// mendPart sends n blocks from the from-th of the read on.
-func (o *readOp) mendPart(b *batch, m quorum.Member, from, n block.Count) {
-	buf := slab.Get(int(n) * block.Size)
-	copy(buf.Bytes(), o.dst[int(from)*block.Size:])
-	me := &mendOp{g: o.g, segment: o.roster.members[m].ID, block: o.block + block.Index(from), count: n, buf: buf}
+// mendAt sends them to one.
+func (o *readOp) mendAt(b *batch, m quorum.Member) {
+	buf := slab.Get(len(o.dst))
+	copy(buf.Bytes(), o.dst)
+	me := &mendOp{g: o.g, segment: o.roster.members[m].ID, block: o.block, count: o.count, buf: buf}
 	l := o.roster.links[m]
 	if l.reads.submit(me, me.encode) {
 		b.link(l)
