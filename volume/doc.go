@@ -9,8 +9,8 @@
 // The decisions are those of pg.Machine and packages quorum and rmw; this package
 // carries them out. A write goes from the caller's goroutine into six
 // connections without a hand-off: Write gives it an LSN, Kick sends what was
-// collected. Acks are taken by the goroutine that reads them off a link, and
-// completed there.
+// collected. Acks are taken off all links by one goroutine (one for each four
+// processors), and completed there.
 //
 // Non-job: it knows neither NBD nor log files, and keeps nothing on disk.
 //
@@ -21,9 +21,10 @@
 // fails, all waiters are told Fenced (R3, trap T32).
 //
 // Locks, in the order of acquisition: Manager.mu, group.mu, readOp.mu, then
-// one of Volume.mu, link.mu, readSide.mu, ticker.mu. No lock is held across I/O or while a Waiter is told.
+// one of Volume.mu, link.mu, readSide.mu, ticker.mu, Pool.mu, ackTaker.mu. No lock is held across I/O or while a Waiter is told.
 //
-// Goroutines: for a Pool, one to connect and read each of a link's two
-// connections, one for hedging; for a Volume, one for time, one for the
+// Goroutines: for a Pool, one to keep up each of a link's two connections, which
+// reads the one for reads, one for each four processors that takes acks
+// (ackTaker), one for hedging; for a Volume, one for time, one for the
 // lease, one that opens groups. Close joins them.
 package volume

@@ -50,8 +50,8 @@ type link struct {
 	disk block.DiskID
 
 	reads readSide
-	// out is the writer of the connection that is up, or nil.
-	out atomic.Pointer[boxcar.Writer]
+	// out is the record connection that is up, or nil.
+	out atomic.Pointer[outlet]
 	// routes by the lower half of their tags; nil in a place that is free.
 	// The slice grows at its end only, so that a copy of it stays good.
 	routes atomic.Pointer[[]*atomic.Pointer[route]]
@@ -63,6 +63,18 @@ type link struct {
 		// place, so that late answers to the last one find nobody.
 		free []wire.Tag
 	}
+}
+
+// outlet is a record connection, to be written to.
+type outlet struct {
+	*boxcar.Writer
+	nc *net.TCPConn
+}
+
+// hangUp ends a record connection: who reads it finds its end, and closes it.
+func hangUp(nc *net.TCPConn) {
+	_ = nc.CloseRead() // fails if it is closed, or not connected any more
+	_ = nc.CloseWrite()
 }
 
 // attach gives the tag under which answers reach member m of g.
@@ -132,7 +144,7 @@ func (l *link) queue(pieces []boxcar.Piece) {
 		l.log.Warn("daemon does not take what it is sent, connection given up", "queued", w.QueuedBytes())
 		l.out.CompareAndSwap(w, nil)
 		releaseAll(pieces)
-		l.pool.spawn(func() { w.Close() })
+		hangUp(w.nc)
 		return
 	}
 	_ = w.QueueAll(pieces) // an error shows at the reader, too
@@ -156,16 +168,20 @@ func (l *link) flush() {
 // run keeps the record connection up until the pool closes.
 func (l *link) run() {
 	l.keepUp("records", func(ctx context.Context) (bool, error) {
+		taker, err := l.pool.taker()
+		if err != nil {
+			return false, err
+		}
 		nc, r, err := l.dial(ctx, wire.ForWrites)
 		if err != nil {
 			return false, err
 		}
-		w := boxcar.New(nc, func(error) { nc.Close() })
-		stop := context.AfterFunc(ctx, func() { nc.Close() })
+		w := &outlet{boxcar.New(nc, func(error) { hangUp(nc) }), nc}
+		stop := context.AfterFunc(ctx, func() { hangUp(nc) })
 		defer stop()
 		l.out.Store(w)
 		l.announce(pg.Up)
-		err = l.readAcks(r)
+		err = taker.take(l, nc, r)
 		l.out.CompareAndSwap(w, nil)
 		w.Close()
 		l.announce(pg.Down)
@@ -222,13 +238,14 @@ func (l *link) address() string {
 }
 
 // dial connects and greets: the daemon must be the very one (R1).
-func (l *link) dial(ctx context.Context, purpose wire.Purpose) (net.Conn, *wire.Reader, error) {
+func (l *link) dial(ctx context.Context, purpose wire.Purpose) (*net.TCPConn, *wire.Reader, error) {
 	dialCtx, cancel := context.WithTimeout(ctx, dialTimeout)
 	defer cancel()
-	nc, err := (&net.Dialer{}).DialContext(dialCtx, "tcp", l.address())
+	conn, err := (&net.Dialer{}).DialContext(dialCtx, "tcp", l.address())
 	if err != nil {
 		return nil, nil, block.Wrap(block.Unavailable, err, "node %s", l.node)
 	}
+	nc := conn.(*net.TCPConn) // network "tcp" gives nothing else
 	r := wire.NewReader(nc)
 	if err := l.greet(nc, r, purpose); err != nil {
 		nc.Close()
@@ -274,43 +291,4 @@ func (l *link) announce(kind pg.InputKind) {
 	var b batch
 	l.eachRoute(func(r *route) { r.group.hear(&b, l, pg.Input{Kind: kind, Member: r.member}) })
 	b.run()
-}
-
-// readAcks takes answers off the record connection until it ends, and carries
-// out what follows from all that are at hand before it waits for more.
-func (l *link) readAcks(r *wire.Reader) error {
-	var b batch
-	var ack wire.Ack
-	for {
-		h, meta, err := r.Next()
-		if err != nil {
-			return err
-		}
-		if h.PayloadLen != 0 {
-			return block.Errorf(block.Invalid, "%v frame with payload on a record connection", h.Type)
-		}
-		to := l.route(h.Tag)
-		switch h.Type {
-		case wire.TypeAck:
-			if err := ack.Decode(meta); err != nil {
-				return err
-			}
-			if to != nil && to.group.isFor(&ack.Identity, to.member) {
-				to.group.hear(&b, l, pg.Input{Kind: pg.Acked, Member: to.member, Ack: &ack})
-			}
-		case wire.TypeRefuse:
-			var m wire.Refuse
-			if err := m.Decode(meta); err != nil {
-				return err
-			}
-			if to != nil {
-				to.group.hear(&b, l, pg.Input{Kind: pg.Refused, Member: to.member, Refuse: &m})
-			}
-		default:
-			return block.Errorf(block.Invalid, "%v frame on a record connection", h.Type)
-		}
-		if !r.Buffered() {
-			b.run()
-		}
-	}
 }

@@ -29,9 +29,13 @@ type Pool struct {
 	cancel context.CancelFunc
 	tasks  sync.WaitGroup
 
+	hearing sync.WaitGroup // mu.takers' goroutines, which end after the links'
+
 	mu struct {
 		sync.Mutex
-		links map[block.DiskID]*link
+		links  map[block.DiskID]*link
+		takers []*ackTaker
+		turn   int // which of them the last link got
 	}
 }
 
@@ -86,4 +90,5 @@ func (p *Pool) all() []*link {
 func (p *Pool) Close() {
 	p.cancel()
 	p.tasks.Wait()
+	p.endTakers()
 }

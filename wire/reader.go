@@ -4,6 +4,8 @@ import (
 	"encoding/binary"
 	"errors"
 	"io"
+
+	"github.com/sextantdisk/sextant/internal/block"
 )
 
 const (
@@ -37,6 +39,32 @@ func (r *Reader) Within() bool { return r.within }
 // NewReader reads frames from r.
 func NewReader(r io.Reader) *Reader {
 	return &Reader{conn: r, buf: make([]byte, readBuffer)}
+}
+
+// From has r go on with another object for the same connection, at the place
+// where it is.
+func (r *Reader) From(conn io.Reader) { r.conn = conn }
+
+// Fetch reads once, for Whole. It is for connections whose reads do not wait, and
+// returns their errors.
+func (r *Reader) Fetch() error { return r.more(r.to > r.from) }
+
+// Whole is Next for a frame without its payload that has been read to its end, and
+// false if there is none; then Fetch goes on. It is for connections on which
+// frames are short: one that is longer than the buffer has kind Invalid.
+func (r *Reader) Whole() (h Header, meta []byte, whole bool, err error) {
+	if !r.Buffered() {
+		if r.to-r.from < HeaderSize {
+			return Header{}, nil, false, nil
+		}
+		h, err = ParseHeader(r.buf[r.from:][:HeaderSize])
+		if n := HeaderSize + h.MetaLen + h.PayloadLen; err == nil && n > len(r.buf) {
+			err = block.Errorf(block.Invalid, "%v frame of %d bytes where %d are the most", h.Type, n, len(r.buf))
+		}
+		return Header{}, nil, false, err
+	}
+	h, meta, err = r.Next()
+	return h, meta, err == nil, err
 }
 
 // Next reads a header and its meta part and checks both. The meta slice is

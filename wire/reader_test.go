@@ -87,3 +87,74 @@ func TestReaderTellsACutFrame(t *testing.T) {
 		}
 	}
 }
+
+// parts gives a stream as it has come so far, and errNotYet at each cut.
+type parts struct{ left [][]byte }
+
+var errNotYet = errors.New("not yet")
+
+func (p *parts) Read(b []byte) (int, error) {
+	switch {
+	case len(p.left) == 0:
+		return 0, io.EOF
+	case len(p.left[0]) == 0:
+		p.left = p.left[1:]
+		return 0, errNotYet
+	}
+	n := copy(b, p.left[0])
+	p.left[0] = p.left[0][n:]
+	return n, nil
+}
+
+// TestReaderGivesWholeFramesOnly: wherever a stream that nobody waits for is cut,
+// each frame comes once, when its last byte has come.
+func TestReaderGivesWholeFramesOnly(t *testing.T) {
+	ack := samples()[TypeAck]
+	for cut := 1; cut < 2*len(ack); cut++ {
+		stream := append(bytes.Clone(ack), ack...)
+		r := NewReader(nil)
+		r.From(&parts{[][]byte{stream[:cut], stream[cut:]}})
+		frames, notYet := 0, 0
+		for {
+			err := r.Fetch()
+			if errors.Is(err, errNotYet) {
+				notYet++
+			} else if err == io.EOF {
+				break
+			} else if err != nil {
+				t.Fatalf("cut at %d: %v", cut, err)
+			}
+			for {
+				h, meta, whole, err := r.Whole()
+				if err != nil || whole && (h.Type != TypeAck || len(meta) != h.MetaLen) {
+					t.Fatalf("cut at %d: %+v, %v", cut, h, err)
+				}
+				if !whole {
+					break
+				}
+				frames++
+			}
+			if notYet == 0 && frames > cut/len(ack) {
+				t.Fatalf("cut at %d: %d frames before the rest has come", cut, frames)
+			}
+		}
+		if frames != 2 {
+			t.Errorf("cut at %d: %d frames of 2", cut, frames)
+		}
+	}
+}
+
+// TestReaderRefusesWhatCannotBeWhole: a frame beyond the buffer would be waited
+// for in vain, and so would one whose header makes no sense.
+func TestReaderRefusesWhatCannotBeWhole(t *testing.T) {
+	long, _ := dataFrame(rand.New(rand.NewPCG(1, 1)), 40, 1)
+	for name, frame := range map[string][]byte{"too long": long, "garbage": bytes.Repeat([]byte{0xff}, HeaderSize)} {
+		r := NewReader(bytes.NewReader(frame[:HeaderSize]))
+		if err := r.Fetch(); err != nil {
+			t.Fatal(err)
+		}
+		if _, _, whole, err := r.Whole(); whole || !errors.Is(err, block.Invalid) {
+			t.Errorf("%s: whole %v, %v, want kind invalid", name, whole, err)
+		}
+	}
+}
