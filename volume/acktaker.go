@@ -55,11 +55,12 @@ func newAckTaker() (*ackTaker, error) {
 }
 
 // take has the answers on l's record connection heard until it ends, and tells
-// why it did: the peer's end, its fault, or hangUp. r may have read ahead.
-func (t *ackTaker) take(l *link, nc *net.TCPConn, r *wire.Reader) error {
+// why it did: the peer's end, its fault, or hangUp; false if it could not even
+// begin. r may have read ahead.
+func (t *ackTaker) take(l *link, nc *net.TCPConn, r *wire.Reader) (began bool, err error) {
 	sock, err := pollset.NewSocket(nc)
 	if err != nil {
-		return err
+		return false, err
 	}
 	r.From(sock)
 	s := &ackStream{l: l, sock: sock, r: r, over: make(chan error, 1)}
@@ -67,17 +68,17 @@ func (t *ackTaker) take(l *link, nc *net.TCPConn, r *wire.Reader) error {
 	err = s.hear(&b)
 	b.run()
 	if err != nil {
-		return err
+		return true, err
 	}
 	key, err := t.add(s)
 	if err != nil {
-		return err
+		return false, err
 	}
 	defer t.drop(key)
 	if err := t.set.Add(sock, key); err != nil {
-		return err
+		return false, err
 	}
-	return <-s.over
+	return true, <-s.over
 }
 
 func (t *ackTaker) add(s *ackStream) (pollset.Key, error) {
@@ -105,6 +106,7 @@ func (t *ackTaker) stream(key pollset.Key) *ackStream {
 
 // end ends all connections: nobody takes what comes on them.
 func (t *ackTaker) end(why error) {
+	_ = t.set.Close() // unless that is why
 	t.mu.Lock()
 	defer t.mu.Unlock()
 	t.mu.over = why
@@ -112,6 +114,12 @@ func (t *ackTaker) end(why error) {
 		s.over <- why
 		delete(t.mu.streams, key)
 	}
+}
+
+func (t *ackTaker) ended() bool {
+	t.mu.Lock()
+	defer t.mu.Unlock()
+	return t.mu.over != nil
 }
 
 // run takes answers until the set is closed.
@@ -201,6 +209,7 @@ func (s *ackStream) answer(b *batch, h wire.Header, meta []byte) error {
 func (p *Pool) taker() (*ackTaker, error) {
 	p.mu.Lock()
 	defer p.mu.Unlock()
+	p.mu.takers = slices.DeleteFunc(p.mu.takers, (*ackTaker).ended)
 	if len(p.mu.takers) < max(1, runtime.GOMAXPROCS(0)/procsForTaker) {
 		t, err := newAckTaker()
 		if err != nil {
@@ -220,7 +229,7 @@ func (p *Pool) endTakers() {
 	takers := p.mu.takers
 	p.mu.Unlock()
 	for _, t := range takers {
-		_ = t.set.Close() // nobody has closed it before
+		_ = t.set.Close() // unless it has ended before
 	}
 	p.hearing.Wait()
 }

@@ -60,7 +60,10 @@ func connect(t *testing.T, taker *ackTaker, ahead []byte) stream {
 			t.Fatal(err)
 		}
 	}
-	go func() { s.over <- taker.take(&link{}, s.nc, r) }()
+	go func() {
+		_, err := taker.take(&link{}, s.nc, r)
+		s.over <- err
+	}()
 	return s
 }
 
@@ -102,7 +105,7 @@ func TestFaultOfOneRecordConnection(t *testing.T) {
 		"garbage":             {func(s *stream) { s.send(t, make([]byte, wire.HeaderSize)) }, block.Invalid},
 		"a strange frame":     {func(s *stream) { s.send(t, strange()) }, block.Invalid},
 		"the peer's end":      {func(s *stream) { s.theirs.Close() }, io.EOF},
-		"an end in a frame":   {func(s *stream) { s.send(t, strange()[:5]); s.theirs.Close() }, io.EOF},
+		"an end in a frame":   {func(s *stream) { s.send(t, strange()[:5]); s.theirs.Close() }, io.ErrUnexpectedEOF},
 		"hung up on this one": {func(s *stream) { hangUp(s.nc) }, io.EOF},
 	} {
 		s := connect(t, taker, nil)
@@ -135,6 +138,24 @@ func TestWhatCameWithTheGreetingIsHeard(t *testing.T) {
 	}
 }
 
+// TestFrameInPieces: what has come of a frame is kept until the rest has.
+func TestFrameInPieces(t *testing.T) {
+	s := connect(t, newTaker(t), nil)
+	refuse := wire.Refuse{Kind: block.Unavailable, Message: "for nobody"}
+	frames := append(refuse.Append(nil, 7), strange()...)
+	for i := range frames {
+		select {
+		case err := <-s.over:
+			t.Fatalf("ended after %d bytes of %d, with %v", i, len(frames), err)
+		default:
+		}
+		s.send(t, frames[i:i+1])
+	}
+	if err := s.ended(t); !errors.Is(err, block.Invalid) {
+		t.Errorf("ended with %v, want kind invalid", err)
+	}
+}
+
 // TestNobodyTakes: when a taker has ended, its connections end as well, and new
 // ones are not taken.
 func TestNobodyTakes(t *testing.T) {
@@ -152,6 +173,9 @@ func TestNobodyTakes(t *testing.T) {
 		t.Fatal(err)
 	}
 	taker.run()
+	if !taker.ended() {
+		t.Error("a taker whose set is closed counts as one that takes")
+	}
 	late := connect(t, taker, nil)
 	for _, x := range []stream{s, late} {
 		if err := x.ended(t); !errors.Is(err, block.Closed) {

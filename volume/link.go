@@ -168,24 +168,30 @@ func (l *link) flush() {
 // run keeps the record connection up until the pool closes.
 func (l *link) run() {
 	l.keepUp("records", func(ctx context.Context) (bool, error) {
-		taker, err := l.pool.taker()
-		if err != nil {
-			return false, err
-		}
 		nc, r, err := l.dial(ctx, wire.ForWrites)
 		if err != nil {
 			return false, err
 		}
-		w := &outlet{boxcar.New(nc, func(error) { hangUp(nc) }), nc}
+		taker, err := l.pool.taker()
+		if err != nil {
+			nc.Close()
+			return false, err
+		}
+		fault := make(chan error, 1) // of writing
+		w := &outlet{boxcar.New(nc, func(err error) { fault <- err; hangUp(nc) }), nc}
 		stop := context.AfterFunc(ctx, func() { hangUp(nc) })
 		defer stop()
 		l.out.Store(w)
 		l.announce(pg.Up)
-		err = taker.take(l, nc, r)
+		began, err := taker.take(l, nc, r)
 		l.out.CompareAndSwap(w, nil)
 		w.Close()
 		l.announce(pg.Down)
-		return true, err
+		select {
+		case err = <-fault: // the end that the reader found was hangUp's
+		default:
+		}
+		return began, err
 	})
 }
 

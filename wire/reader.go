@@ -46,8 +46,15 @@ func NewReader(r io.Reader) *Reader {
 func (r *Reader) From(conn io.Reader) { r.conn = conn }
 
 // Fetch reads once, for Whole. It is for connections whose reads do not wait, and
-// returns their errors.
-func (r *Reader) Fetch() error { return r.more(r.to > r.from) }
+// returns their errors; io.EOF only between frames.
+func (r *Reader) Fetch() error {
+	within := r.to > r.from
+	err := r.more(within)
+	if within {
+		return noEOF(err)
+	}
+	return err
+}
 
 // Whole is Next for a frame without its payload that has been read to its end, and
 // false if there is none; then Fetch goes on. It is for connections on which

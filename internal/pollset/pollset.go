@@ -3,6 +3,7 @@ package pollset
 import (
 	"os"
 	"syscall"
+	"time"
 	"unsafe"
 
 	"golang.org/x/sys/unix"
@@ -43,6 +44,10 @@ func New() (*Set, error) {
 	if s.raw, err = s.file.SyscallConn(); err != nil {
 		s.file.Close()
 		return nil, block.Wrap(block.Unavailable, err, "epoll descriptor")
+	}
+	if err := s.file.SetReadDeadline(time.Time{}); err != nil { // it is not watched
+		s.file.Close()
+		return nil, block.Wrap(block.Unavailable, err, "epoll descriptor cannot be watched (fs.epoll.max_user_watches)")
 	}
 	s.lookFn = s.look
 	return s, nil
@@ -92,7 +97,9 @@ func (s *Set) Wait(keys []Key) ([]Key, error) {
 }
 
 // look asks without waiting; false if there is nothing. It is a matter of a
-// microsecond, so the runtime need not hear of the system call.
+// microsecond, so the runtime need not hear of the system call. While one thread
+// asks the kernel for events, another one may be told that there are none; so only
+// one goroutine calls Wait.
 func (s *Set) look(fd uintptr) bool {
 	for {
 		n, _, errno := syscall.RawSyscall6(unix.SYS_EPOLL_PWAIT, fd, uintptr(unsafe.Pointer(&s.events[0])), maxTold, 0, 0, 0)
