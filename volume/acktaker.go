@@ -74,8 +74,8 @@ func (t *ackTaker) take(l *link, nc *net.TCPConn, r *wire.Reader) (began bool, e
 	if err != nil {
 		return false, err
 	}
-	defer t.drop(key)
 	if err := t.set.Add(sock, key); err != nil {
+		t.drop(key)
 		return false, err
 	}
 	return true, <-s.over

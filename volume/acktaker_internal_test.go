@@ -5,9 +5,9 @@ import (
 	"io"
 	"net"
 	"testing"
-	"time"
 
 	"github.com/sextantdisk/sextant/internal/block"
+	"github.com/sextantdisk/sextant/internal/clock"
 	"github.com/sextantdisk/sextant/wire"
 )
 
@@ -80,7 +80,7 @@ func (s *stream) ended(t *testing.T) error {
 	select {
 	case err := <-s.over:
 		return err
-	case <-time.After(20 * time.Second):
+	case <-clock.Real().After(patience):
 		t.Fatal("the connection is still taken")
 		return nil
 	}
@@ -164,11 +164,11 @@ func TestNobodyTakes(t *testing.T) {
 		t.Fatal(err)
 	}
 	s := connect(t, taker, nil)
-	for taken := false; !taken; {
+	eventually(t, "the connection to be taken", func() bool {
 		taker.mu.Lock()
-		taken = len(taker.mu.streams) == 1
-		taker.mu.Unlock()
-	}
+		defer taker.mu.Unlock()
+		return len(taker.mu.streams) == 1
+	})
 	if err := taker.set.Close(); err != nil {
 		t.Fatal(err)
 	}

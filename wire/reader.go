@@ -45,8 +45,8 @@ func NewReader(r io.Reader) *Reader {
 // where it is.
 func (r *Reader) From(conn io.Reader) { r.conn = conn }
 
-// Fetch reads once, for Whole. It is for connections whose reads do not wait, and
-// returns their errors; io.EOF only between frames.
+// Fetch reads once, for Whole, from a connection whose reads do not wait. It returns
+// the connection's errors; io.EOF only between frames.
 func (r *Reader) Fetch() error {
 	within := r.to > r.from
 	err := r.more(within)
@@ -103,10 +103,7 @@ func (r *Reader) Next() (Header, []byte, error) {
 // returns io.EOF only if there is none.
 func (r *Reader) atHand(n int) error {
 	for r.to-r.from < n {
-		if err := r.more(r.to > r.from); err != nil {
-			if r.to > r.from {
-				return noEOF(err)
-			}
+		if err := r.Fetch(); err != nil {
 			return err
 		}
 	}
